@@ -1,0 +1,123 @@
+"""The command line. Only what a command needs is imported, when it is called: `minicnn --help` answers at once.
+
+A command is a module with a function `command`, annotated for Typer; the tables below are all that names them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+COMMANDS = {
+    "demo": ("minicnn.experiments.demo", "Train a network on handwriting and look inside it, in one folder of pictures."),
+    "train": ("minicnn.cli.train", "Train a network by a recipe, with checkpoints; --resume goes on exactly."),
+    "evaluate": ("minicnn.cli.evaluate", "Measure a network's accuracy on a data set."),
+    "summary": ("minicnn.cli.summary", "Shapes, parameters, multiply-adds and memory of every layer."),
+    "gradcheck": ("minicnn.cli.gradcheck", "Check every hand-written backward pass against differences."),
+    "exercise": ("minicnn.cli.exercise", "Write a backward pass yourself and have it graded."),
+    "doctor": ("minicnn.cli.doctor", "What this machine has, what is cached, and what would be downloaded."),
+}
+GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
+    "look": (
+        "Look at filters and activations.",
+        {
+            "filters": ("minicnn.experiments.filters", "The filters of a convolution as tiles, several networks side by side."),
+            "activations": ("minicnn.experiments.activations", "What every map of a layer answers to a picture."),
+        },
+    ),
+    "explain": (
+        "Show which pixels matter for a class.",
+        {
+            "saliency": ("minicnn.experiments.saliency", "Which pixels would change the class score most."),
+            "guided": ("minicnn.experiments.guided", "The same, letting positive gradients alone through the ReLUs."),
+            "occlusion": ("minicnn.experiments.occlusion", "How the probability drops where a grey patch hides the picture."),
+        },
+    ),
+    "make": (
+        "Make pictures by optimization.",
+        {
+            "visualize": ("minicnn.experiments.visualize", "The picture that a class, or a unit, likes best."),
+            "fool": ("minicnn.experiments.fool", "Change a picture a little until the network sees another class."),
+        },
+    ),
+}
+BAD_INPUT = 2  # exit status
+_debug = False
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command line (`sys.argv` by default) and exit."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    words = [word for word in arguments if not word.startswith("-")]
+    app(words)(arguments, prog_name="minicnn")
+
+
+def app(words: Sequence[str]) -> typer.Typer:
+    """The application for a command line that begins with these words: other commands are known by name alone."""
+    root = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    root.callback()(_options)
+    for name, (module, text) in COMMANDS.items():
+        _add(root, name, module, text, wanted=words[:1] == [name])
+    for name, (text, commands) in GROUPS.items():
+        group = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+        for inner, (module, inner_text) in commands.items():
+            _add(group, inner, module, inner_text, wanted=words[:2] == [name, inner])
+        root.add_typer(group, name=name, help=text)
+    return root
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """minicnn: a deep learning framework from scratch, and what can be seen inside its networks."""
+    global _debug
+    _debug = debug
+    if version:
+        from minicnn import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def _add(group: typer.Typer, name: str, module: str, text: str, *, wanted: bool) -> None:
+    """Add a command: the real one, imported, when it is the one that is called, else its name and its line of help."""
+    if wanted:
+        group.command(name)(_command(module))
+    else:
+        group.command(name, help=text)(lambda: None)
+
+
+def _command(module: str) -> Callable[..., Any]:
+    """The function `command` of a module, its errors turned into one line and an exit status."""
+    function = importlib.import_module(module).command
+
+    @functools.wraps(function)
+    def run(*args: Any, **options: Any) -> None:
+        from minicnn.errors import MinicnnError
+
+        try:
+            function(*args, **options)
+        except MinicnnError as error:
+            _stop(str(error), BAD_INPUT)
+        except OSError as error:
+            _stop(f"{error.filename or 'file'}: {error.strerror or error}", BAD_INPUT)
+        except MemoryError:
+            _stop("out of memory: take a smaller picture, batch or network", BAD_INPUT)
+        except KeyboardInterrupt:
+            _stop("interrupted; what was finished is kept", 130)
+
+    return run
+
+
+def _stop(text: str, status: int) -> None:
+    """Print one line and exit; with --debug the exception goes on instead."""
+    if _debug:
+        raise
+    print("minicnn: " + " ".join(text.split()), file=sys.stderr)
+    raise typer.Exit(status)

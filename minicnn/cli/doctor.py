@@ -1,0 +1,56 @@
+"""`minicnn doctor`: what this machine has, in lines that can be pasted into a bug report."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import data, kernels, models
+from ..data.places import cache_folder
+from ..device import why_no_gpu
+from ..run import versions
+
+
+def command() -> None:
+    """What this machine has, what is cached, and what would be downloaded. Status 0: a missing GPU is no fault."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in findings():
+        table.add_row(name, Text(text))  # as it is: [gpu12] is no markup
+    Console().print(table, highlight=False)
+
+
+def findings() -> list[tuple[str, str]]:
+    """(what, how it is here)."""
+    found = list(versions().items())
+    found += [
+        ("executable", sys.executable),
+        ("cores", str(os.cpu_count())),
+        ("matrix product", blas()),
+        ("kernels", f"{kernels.choose('conv2d_forward').__name__.rpartition('.')[2]} (MINICNN_KERNELS: {setting('MINICNN_KERNELS')})"),
+        ("GPU", why_no_gpu() or "CuPy can use it"),
+        ("MINICNN_DATA", setting("MINICNN_DATA")),
+        ("cache", str(cache_folder())),
+    ]
+    found += [(f"data: {name}", data.where(name)) for name in data.NAMES]
+    shipped = [name for name in models.ARCHITECTURES if models.has_weights(name)]
+    found.append(("weights shipped", ", ".join(shipped) or "none"))
+    return found
+
+
+def setting(name: str) -> str:
+    """An environment variable, or that it is not set."""
+    return os.environ.get(name) or "not set"
+
+
+def blas() -> str:
+    """The library that NumPy multiplies matrices with."""
+    config = np.show_config(mode="dicts")
+    library = config.get("Build Dependencies", {}).get("blas", {}) if isinstance(config, dict) else {}
+    return f"{library.get('name', 'unknown')} {library.get('version', '')}".strip()

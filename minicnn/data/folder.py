@@ -1,0 +1,205 @@
+"""Any folder of pictures as a data set.
+
+The classes are its sub-folders, or, where the pictures lie directly in it, the WordNet ids that their names begin with
+(`n01440764_tench.JPEG`). A folder with sub-folders `train` and `test` (or `val`) has these two splits; any other is one
+whole, to test on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import MinicnnError, nearest
+from ..files import reason
+from ..pictures import MAX_PIXELS, load_picture
+from .dataset import Dataset, Indices
+
+# Of pictures.FORMATS. Files with other names are passed over: notes, thumbnails' data bases, lists of licences.
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".pbm", ".pgm", ".ppm", ".pnm"),
+    *(".tif", ".tiff", ".webp", ".avif", ".jp2", ".j2k"),
+)
+WORDNET_ID = re.compile(r"(n\d{8})(?:_(.*))?$")
+SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val")}
+CHANNELS = {"RGB": 3, "L": 1}
+MAX_BYTES = 4 << 30  # of pictures decoded into memory
+
+
+class PictureFiles:
+    """Files as the images of a data set, uint8 (N, C, size, size), decoded each time they are indexed.
+
+    Each picture is resized to `short_side` (bicubic) and cropped to the `size`x`size` pixels in its middle. Indexing
+    raises MinicnnError, which names the file, where a picture is damaged. Safe to index from several threads.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: int, short_side: int | None = None, mode: str = "RGB") -> None:
+        self.paths = np.array(paths, dtype=object)
+        self.size = size
+        self.short_side = short_side or size
+        self.mode = mode
+        if mode not in CHANNELS:
+            raise MinicnnError(f"mode {mode!r}: expected 'RGB' or 'L'")
+        if not 1 <= size <= self.short_side <= 8192:
+            raise MinicnnError(
+                f"size {size} of a short side of {self.short_side}: expected 1 <= size <= short side <= 8192"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, size, size)."""
+        return len(self.paths), CHANNELS[self.mode], self.size, self.size
+
+    def __getitem__(self, indices: Indices) -> np.ndarray:
+        """The pictures at a slice or an array of indices, uint8 (n, C, size, size)."""
+        paths = self.paths[indices]
+        images = np.empty((len(paths), *self.shape[1:]), np.uint8)
+        for image, path in zip(images, paths, strict=True):
+            image[:] = _planes(_cropped(load_picture(path, mode=self.mode), self.size, self.short_side, path))
+        return images
+
+    def subset(self, indices: Indices) -> PictureFiles:
+        """The chosen files."""
+        return PictureFiles(list(self.paths[indices]), self.size, self.short_side, self.mode)
+
+    def update(self, digest: hashlib._Hash) -> None:
+        """Adds the sizes and the bytes of all files to a digest."""
+        digest.update(repr((self.size, self.short_side, self.mode)).encode())
+        for path in self.paths:
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise MinicnnError(f"{path}: cannot be read: {reason(error)}") from error
+            digest.update(hashlib.sha256(data).digest())
+
+
+def load(
+    folder: Path,
+    split: str | None = None,
+    *,
+    size: int | None = None,
+    short_side: int | None = None,
+    mode: str = "RGB",
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """A folder of pictures as a data set, in the order of the files' names.
+
+    With `size` the pictures are decoded when they are used (see PictureFiles). Without it all are decoded now, and must
+    be of one size. `classes` gives the classes' order by sub-folder or WordNet id, so that labels agree with those of a
+    trained network; it may name more than there are here. By default they are sorted; test takes those of train.
+    `split` None takes the whole of a folder that has no splits. Raises MinicnnError.
+    """
+    if short_side is not None and size is None:
+        raise MinicnnError(f"{folder}: short_side {short_side} needs a size, to which the middle is cropped")
+    chosen = _split_folder(folder, split)
+    entries = _entries(chosen)
+    if classes is None:
+        train = folder / "train"
+        classes = sorted({key for key, _ in (_entries(train) if chosen != folder and train.is_dir() else entries)})
+    numbers = {key: number for number, key in enumerate(classes)}
+    for key, path in entries:
+        if key not in numbers:
+            raise MinicnnError(f"{path}: class {key!r} is not among the {len(numbers)} classes{nearest(key, numbers)}")
+    paths = [path for _, path in entries]
+    labels = np.array([numbers[key] for key, _ in entries], np.int64)
+    names = {key: _class_name(key, path) for key, path in reversed(entries)}
+    images = _decoded(paths, mode) if size is None else PictureFiles(paths, size, short_side, mode)
+    return Dataset(images, labels, tuple(names.get(key, key) for key in classes), str(folder))
+
+
+def _split_folder(folder: Path, split: str | None) -> Path:
+    here = {name: [folder / sub for sub in subs if (folder / sub).is_dir()] for name, subs in SPLIT_FOLDERS.items()}
+    if not any(here.values()):
+        if split == "train":
+            raise MinicnnError(
+                f"{folder}: to train on it, it needs sub-folders train and test; without, it is one test set"
+            )
+        return folder
+    if split is None:
+        raise MinicnnError(f"{folder}: has splits; say which, 'train' or 'test'")
+    if not here[split]:
+        raise MinicnnError(f"{folder}: has no sub-folder {' or '.join(SPLIT_FOLDERS[split])}")
+    return here[split][0]
+
+
+def _entries(folder: Path) -> list[tuple[str, Path]]:
+    """(class, file) of each picture, sorted by their names."""
+    try:
+        children = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise MinicnnError(f"{folder}: cannot be read: {reason(error)}") from error
+    loose = [path for path in children if _is_picture(path)]
+    classes = {path.name: _pictures_below(path) for path in children if path.is_dir()}
+    if not any(classes.values()):
+        if not loose:
+            raise MinicnnError(f"{folder}: no pictures in it ({' '.join(SUFFIXES)})")
+        return [(_wordnet_id(path), path) for path in loose]
+    if loose:
+        raise MinicnnError(f"{loose[0]}: lies beside sub-folders of pictures; which class does it belong to?")
+    empty = [name for name, paths in classes.items() if not paths]
+    if empty:
+        raise MinicnnError(f"{folder / empty[0]}: no pictures in the sub-folder of this class")
+    return [(name, path) for name, paths in classes.items() for path in paths]
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if _is_picture(path))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _wordnet_id(path: Path) -> str:
+    match = WORDNET_ID.match(path.stem)
+    if match is None:
+        raise MinicnnError(
+            f"{path}: of no class: expected one sub-folder a class, "
+            "or names that begin with a WordNet id (n01440764_tench.jpg)"
+        )
+    return match[1]
+
+
+def _class_name(key: str, path: Path) -> str:
+    """What the file's name says after its WordNet id, unless that is a number; otherwise the key itself."""
+    match = WORDNET_ID.match(path.stem)
+    words = match[2] if match and match[1] == key else None
+    return words.replace("_", " ") if words and not words.isdigit() else key
+
+
+def _decoded(paths: list[Path], mode: str) -> np.ndarray:
+    first = load_picture(paths[0], mode=mode)
+    size = (len(paths), CHANNELS[mode], first.height, first.width)
+    if np.prod(size, dtype=np.int64) > MAX_BYTES:
+        raise MinicnnError(f"{paths[0].parent}: {len(paths):,} pictures of {first.width}x{first.height}: give a size")
+    images = np.empty(size, np.uint8)
+    for image, path in zip(images, paths, strict=True):
+        picture = load_picture(path, mode=mode)
+        if picture.size != first.size:
+            raise MinicnnError(
+                f"{path}: {picture.width}x{picture.height}, but {paths[0].name} is {first.width}x{first.height}: "
+                "pictures of several sizes need a size to be cropped to"
+            )
+        image[:] = _planes(picture)
+    return images
+
+
+def _cropped(picture: Image.Image, size: int, short_side: int, path: Path) -> Image.Image:
+    scale = short_side / min(picture.size)
+    width, height = (max(short_side, round(side * scale)) for side in picture.size)
+    if width * height > MAX_PIXELS:
+        raise MinicnnError(f"{path}: {picture.width}x{picture.height} is too narrow for a short side of {short_side}")
+    if (width, height) != picture.size:
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    return picture.crop((left, top, left + size, top + size))
+
+
+def _planes(picture: Image.Image) -> np.ndarray:
+    """uint8 (C, H, W)."""
+    return np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)

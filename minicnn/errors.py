@@ -1,0 +1,20 @@
+"""Errors that a user can cause: one line that says what was wrong, what was expected, and where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MinicnnError(ValueError):
+    """Bad input. The command line prints its text in one line and exits with status 2."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """A hint with the right names nearest to `name`: "; did you mean 'relu3'?", or the choices where none is near."""
+    known = list(choices)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
+    shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+    return f"; there is: {shown}" if known else ""

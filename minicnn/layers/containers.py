@@ -1,0 +1,250 @@
+"""Layers made of layers: one after another, beside a shortcut, side by side. Each has its own hand-written backward.
+
+Two recursive methods carry everything, `trace` (forward, collecting activations on the way) and `inject` (backward,
+adding gradients on the way); `forward` and `backward` are the two without anything collected or added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..errors import MinicnnError
+from ..kernels.backend import Array, get_array_module
+from .activations import ReLU
+from .conv import Conv2d
+from .layer import Layer, Remember, Shape, add_gradients, channels_first
+from .linear import Linear
+from .norm import BatchNorm2d
+from .pool import MaxPool2d
+from .registry import Example, register
+
+Grads = Mapping[str, Array]
+
+RESERVED = ("input",)  # the pseudo-layer that is the picture itself
+
+
+class Container(Layer):
+    """A layer with named layers inside: `Sequential(conv1=Conv2d(3, 96, 11, stride=4), relu1=ReLU())`."""
+
+    def __init__(self, **layers: Layer) -> None:
+        self._children: dict[str, Layer] = {}
+        for name, layer in layers.items():
+            self.replace(name, layer)
+
+    def replace(self, name: str, layer: Layer) -> None:
+        """Put a layer in the place of the one called `name`, or behind the others."""
+        if not isinstance(layer, Layer):
+            raise MinicnnError(f"{name}: expected a layer, got {type(layer).__name__}")
+        if name in RESERVED or "." in name:
+            raise MinicnnError(f"a layer cannot be called {name!r}")
+        self._children[name] = layer
+        self.name_paths()
+
+    def name_paths(self, prefix: str = "") -> None:
+        """Tell every layer and parameter inside its path."""
+        self.path = prefix.rstrip(".")
+        seen: dict[int, str] = {id(self): self.path}
+        for path, layer in self.layers():
+            if id(layer) in seen:
+                raise MinicnnError(f"{path} and {seen[id(layer)]} are the same object: each use needs its own memory")
+            seen[id(layer)] = path
+            layer.path = prefix + path
+        for path, parameter in self.named_parameters().items():
+            parameter.name = prefix + path
+
+    def children(self) -> dict[str, Layer]:
+        return self._children
+
+    def forward(self, x: Array, *, remember: Remember = "all") -> Array:
+        y, _ = self.trace(x, {""}, remember)
+        return y
+
+    def backward(self, dy: Array | None, *, need_dx: bool = True, need_dparams: bool = True) -> Array | None:
+        return self.inject(dy, {}, need_dx, need_dparams)
+
+    def forget(self) -> None:
+        for child in self._children.values():
+            child.forget()
+
+    def inputs(self, input_shape: Shape) -> Iterator[tuple[Layer, Shape]]:
+        """(child, the shape of its input) for an input of this container."""
+        raise TypeError(f"{type(self).__name__} does not say what its layers get")
+
+    def macs(self, input_shape: Shape) -> int:
+        return sum(child.macs(shape) for child, shape in self.inputs(input_shape))
+
+    def memory(self, input_shape: Shape) -> int:
+        return sum(child.memory(shape) for child, shape in self.inputs(input_shape))
+
+    def trace_child(
+        self, name: str, x: Array, wanted: set[str], remember: Remember, need_y: bool = True
+    ) -> tuple[Array | None, dict[str, Array]]:
+        """`trace` of one child; what is found is named relative to this container."""
+        inner = below(name, wanted)
+        y, found = self._children[name].trace(x, inner | {""} if need_y or name in wanted else inner, remember)
+        found = {f"{name}.{path}": activation for path, activation in found.items()}
+        if name in wanted and y is not None:
+            found[name] = y
+        return y, found
+
+    def inject_child(
+        self, name: str, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool
+    ) -> Array | None:
+        """`inject` into one child, with the gradients that are meant for it and for the layers inside it."""
+        dy = add_gradients(dy, grads.get(name))
+        inner = {path: grads[f"{name}.{path}"] for path in below(name, grads)}
+        return self._children[name].inject(dy, inner, need_dx, need_dparams)
+
+
+def below(name: str, paths: set[str] | Grads) -> set[str]:
+    """The paths that lie inside the layer `name`, relative to it."""
+    return {path[len(name) + 1 :] for path in paths if path.startswith(name + ".")} if paths else set()
+
+
+class Chain(Container):
+    """What Sequential and Residual share: layers that run one after another."""
+
+    def chain(self) -> list[str]:
+        """The names of those layers, in order."""
+        return list(self._children)
+
+    def trace_chain(
+        self, x: Array, wanted: set[str], remember: Remember, need_y: bool
+    ) -> tuple[Array | None, dict[str, Array]]:
+        names, found = self.chain(), {}
+        asked = [i for i, name in enumerate(names) if name in wanted or below(name, wanted)]
+        depth = len(names) if need_y else 1 + max(asked, default=-1)  # run no deeper than the deepest layer asked for
+        for name in names[depth:]:
+            self._children[name].forget()
+        y: Array | None = x
+        for i, name in enumerate(names[:depth]):
+            y, more = self.trace_child(name, y, wanted, remember, need_y or i + 1 < depth)
+            found.update(more)
+        return y, found
+
+    def inject_chain(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
+        names = self.chain()
+        first = 0 if need_dx else next((i for i, n in enumerate(names) if self._children[n].parameters()), len(names))
+        for i in reversed(range(first, len(names))):  # without dx, nothing before the first parameter needs a gradient
+            dy = self.inject_child(names[i], dy, grads, need_dx or i > first, need_dparams)
+        return dy if need_dx else None
+
+    def chain_output_shape(self, input_shape: Shape) -> Shape:
+        for name in self.chain():
+            input_shape = self._children[name].output_shape(input_shape)
+        return input_shape
+
+    def inputs(self, input_shape: Shape) -> Iterator[tuple[Layer, Shape]]:
+        for name in self.chain():
+            yield self._children[name], input_shape
+            input_shape = self._children[name].output_shape(input_shape)
+
+
+@register(
+    Example(lambda: {"conv1": Conv2d(2, 3, 3, padding=1), "relu1": ReLU(), "pool1": MaxPool2d(2)}, (2, 4, 6)),
+    Example(lambda: {"inner": Sequential(fc1=Linear(5, 4), relu1=ReLU()), "fc2": Linear(4, 3)}, (5,)),
+)
+class Sequential(Chain):
+    """y = layerₙ(… layer₁(x))."""
+
+    def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
+        return self.trace_chain(x, wanted, remember, need_y="" in wanted)
+
+    def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
+        return self.inject_chain(dy, grads, need_dx, need_dparams)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.chain_output_shape(input_shape)
+
+
+@register(
+    Example(lambda: {"conv1": Conv2d(3, 3, 3, padding=1), "relu1": ReLU()}, (3, 4, 5)),
+    Example(
+        lambda: {"conv1": Conv2d(2, 4, 3, 2, 1), "norm1": BatchNorm2d(4), "shortcut": Conv2d(2, 4, 1, 2)}, (2, 6, 6)
+    ),
+)
+class Residual(Chain):
+    """y = layers(x) + shortcut(x) (He et al. 2015, equation 1); the shortcut is the identity unless a layer is given."""
+
+    def chain(self) -> list[str]:
+        return [name for name in self._children if name != "shortcut"]
+
+    def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
+        need_y = "" in wanted
+        y, found = self.trace_chain(x, wanted, remember, need_y)
+        straight: Array | None = x
+        if "shortcut" in self._children:
+            straight, more = self.trace_child("shortcut", x, wanted, remember, need_y)
+            found.update(more)
+        if not need_y:
+            return None, found
+        if y.shape != straight.shape:
+            raise self.error(f"the layers give {y.shape[1:]}, the shortcut {straight.shape[1:]}")
+        return y + straight, found
+
+    def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
+        dx = self.inject_chain(dy, grads, need_dx, need_dparams)
+        if "shortcut" in self._children:
+            dy = self.inject_child("shortcut", dy, grads, need_dx, need_dparams)
+        return add_gradients(dx, dy) if need_dx else None
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.chain_output_shape(input_shape)
+
+    def inputs(self, input_shape: Shape) -> Iterator[tuple[Layer, Shape]]:
+        yield from super().inputs(input_shape)
+        if "shortcut" in self._children:
+            yield self._children["shortcut"], input_shape
+
+
+@register(
+    Example(
+        lambda: {"branch1": Conv2d(2, 3, 1), "branch2": Sequential(conv=Conv2d(2, 1, 3, padding=1), relu=ReLU())},
+        (2, 4, 5),
+    ),
+    Example(lambda: {"branch1": Linear(4, 2), "branch2": ReLU()}, (4,)),
+)
+class Concat(Container):
+    """y = the results of all layers on the same x, side by side along the channels (Szegedy et al. 2014, figure 2)."""
+
+    _widths: tuple[int, ...] | None = None
+
+    def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
+        self.forget()
+        need_y, parts, found = "" in wanted, [], {}
+        for name in self._children:
+            if need_y or name in wanted or below(name, wanted):
+                y, more = self.trace_child(name, x, wanted, remember, need_y)
+                parts.append(y)
+                found.update(more)
+        if not need_y:
+            return None, found
+        if len({part.shape[:1] + part.shape[2:] for part in parts}) > 1:
+            raise self.error(f"cannot join {', '.join(str(part.shape[1:]) for part in parts)}: only channels may differ")
+        if remember is not None:
+            self._widths = tuple(part.shape[1] for part in parts)
+        xp = get_array_module(x)
+        joined = xp.concatenate([xp.moveaxis(part, 1, -1) for part in parts], axis=-1)
+        return channels_first(joined), found
+
+    def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
+        if dy is not None and self._widths is None:
+            raise self.error("backward without a forward pass that remembers: call forward(x) first")
+        dx, start = None, 0
+        for index, name in enumerate(self._children):
+            part = None
+            if dy is not None and self._widths is not None:
+                part, start = dy[:, start : start + self._widths[index]], start + self._widths[index]
+            dx = add_gradients(dx, self.inject_child(name, part, grads, need_dx, need_dparams))
+        return dx
+
+    def forget(self) -> None:
+        super().forget()
+        self._widths = None
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        shapes = [child.output_shape(input_shape) for child in self._children.values()]
+        return sum(shape[0] for shape in shapes), *shapes[0][1:]
+
+    def inputs(self, input_shape: Shape) -> Iterator[tuple[Layer, Shape]]:
+        yield from ((child, input_shape) for child in self._children.values())

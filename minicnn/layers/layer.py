@@ -1,0 +1,294 @@
+"""The layer: a kernel that remembers. It holds parameters, and what `backward` needs between the two passes.
+
+A layer of one's own writes two methods, `compute` and `pullback`, on channels-last arrays; this class does the rest:
+the border between (N, C, H, W) and channels last, the memory, the checks, and the walk over parameters and buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from ..errors import MinicnnError, nearest
+from ..kernels.backend import Array, get_array_module
+from ..parameter import Buffer, Parameter, pack, transfer
+
+Remember = Literal["all", "input"] | None
+Shape = tuple[int, ...]
+
+
+class Memory(NamedTuple):
+    """What a forward pass left for the backward pass."""
+
+    remember: Remember
+    cache: Any
+    input_shape: Shape
+    output_shape: Shape
+    dtype: np.dtype
+
+
+class Layer:
+    """Base of all layers. Arrays are (N, C, H, W), (N, C, L) or (N, D), float32 or float64.
+
+    `forward(x, remember=)` keeps what `backward` needs: "all"; "input", only what the gradient at the input needs;
+    None, nothing. `backward(dy)` returns dx and adds to each parameter's `grad`. It may be called again with another
+    dy until the next forward. A dy of None means zero and costs nothing.
+    """
+
+    ndim: ClassVar[int | None] = None  # dimensions that the input must have, the batch included
+    path = ""  # the layer's name in its network, set by the container
+    training = True
+    _memory: Memory | None = None
+
+    # What a new layer writes ------------------------------------------------------------------------------------
+
+    def compute(self, x: Array, remember: Remember) -> tuple[Array, Any]:
+        """x channels last -> y channels last, and whatever `pullback` needs (dropped when `remember` is None)."""
+        raise TypeError(f"{type(self).__name__} does not say how it computes")
+
+    def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
+        """dy channels last -> dx channels last; adds the parameters' gradients by `accumulate`."""
+        raise TypeError(f"{type(self).__name__} does not say how it goes back")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """(C, H, W) -> (C, H, W), both without the batch. Raises MinicnnError for a shape the layer cannot take."""
+        return input_shape
+
+    def macs(self, input_shape: Shape) -> int:
+        """Multiply-adds of a forward pass over one picture (0 where an operation is not a multiply-add)."""
+        return 0
+
+    def memory(self, input_shape: Shape) -> int:
+        """Bytes kept for one float32 picture between forward and backward (remember="all")."""
+        return 0
+
+    def sides(self, x: Array) -> Array | None:
+        """On which side of its kinks each element of the input lies, for gradient checks; None for a smooth layer."""
+        return None
+
+    # The two passes ---------------------------------------------------------------------------------------------
+
+    def forward(self, x: Array, *, remember: Remember = "all") -> Array:
+        """x (N, …) -> y (N, …). Raises MinicnnError that names the layer for a wrong shape or dtype."""
+        self.forget()
+        self.check_input(x)
+        y, cache = self.compute(channels_last(x), remember)
+        y = channels_first(y)
+        if remember is not None:
+            self._memory = Memory(remember, cache, x.shape, y.shape, x.dtype)
+        return y
+
+    def backward(self, dy: Array | None, *, need_dx: bool = True, need_dparams: bool = True) -> Array | None:
+        """dy, the shape of y -> dx, the shape of x (None when not needed); adds to the parameters' `grad`."""
+        if dy is None:
+            return None
+        memory = self._memory
+        if memory is None:
+            raise self.error("backward without a forward pass that remembers: call forward(x) first")
+        need_dparams = need_dparams and bool(self.own_parameters())
+        if need_dparams and memory.remember == "input":
+            raise self.error('parameter gradients need forward(x, remember="all"), not remember="input"')
+        if tuple(dy.shape) != memory.output_shape or dy.dtype != memory.dtype:
+            raise self.error(
+                f"backward: expected dy {memory.output_shape} {memory.dtype}, got {tuple(dy.shape)} {dy.dtype}"
+            )
+        dx = self.pullback(channels_last(dy), memory.cache, need_dx, need_dparams)
+        return channels_first(dx) if need_dx and dx is not None else None
+
+    def forget(self) -> None:
+        """Drop what was kept for the backward pass."""
+        self._memory = None
+
+    def check_input(self, x: Array) -> None:
+        """Raise MinicnnError when x is not an array that this layer can take."""
+        get_array_module(x)  # TypeError for what is no array
+        if self.ndim and x.ndim != self.ndim:
+            raise self.error(f"expected {self.ndim} dimensions, got {tuple(x.shape)}")
+        parameters = self.own_parameters()
+        wanted = next(iter(parameters.values())).value.dtype if parameters else x.dtype
+        if x.dtype != wanted or x.dtype.kind != "f":
+            raise self.error(f"expected {wanted if wanted.kind == 'f' else 'float32'}, got {x.dtype}")
+        self.output_shape(tuple(x.shape[1:]))
+
+    def error(self, text: str) -> MinicnnError:
+        """An error that says which layer it happened in."""
+        return MinicnnError(f"{self.path or 'layer'} ({type(self).__name__}): {text}")
+
+    # A tree of one (containers override these three) ------------------------------------------------------------
+
+    def children(self) -> dict[str, Layer]:
+        """The layers inside, by name."""
+        return {}
+
+    def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
+        """-> y and the wanted activations, by path relative to this layer ("" is y itself)."""
+        return self.forward(x, remember=remember), {}
+
+    def inject(self, dy: Array | None, grads: Mapping[str, Array], need_dx: bool, need_dparams: bool) -> Array | None:
+        """`backward` from dy and from further gradients at layers inside, by relative path."""
+        return self.backward(dy, need_dx=need_dx, need_dparams=need_dparams)
+
+    # Walks --------------------------------------------------------------------------------------------------------
+
+    def layers(self) -> Iterator[tuple[str, Layer]]:
+        """(path, layer) of every layer inside, containers before their children; the path is relative to this one."""
+        for name, child in self.children().items():
+            yield name, child
+            for path, layer in child.layers():
+                yield f"{name}.{path}", layer
+
+    def nodes(self) -> Iterator[tuple[str, Layer]]:
+        """This layer itself, with the path "", and then `layers()`."""
+        yield "", self
+        yield from self.layers()
+
+    def layer(self, path: str) -> Layer:
+        """The layer at a path. Raises MinicnnError with the nearest names."""
+        known = dict(self.layers())
+        if path not in known:
+            raise MinicnnError(f"no layer {path!r}{nearest(path, known)}")
+        return known[path]
+
+    def own_parameters(self) -> dict[str, Parameter]:
+        """This layer's own parameters by attribute name, without those of layers inside."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
+
+    def own_buffers(self) -> dict[str, Buffer]:
+        """This layer's own buffers by attribute name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Buffer)}
+
+    def named_parameters(self) -> dict[str, Parameter]:
+        """Every parameter by its path, "conv1.weight"."""
+        return self._collect(Layer.own_parameters)
+
+    def named_buffers(self) -> dict[str, Buffer]:
+        """Every buffer by its path, "bn1.running_mean"."""
+        return self._collect(Layer.own_buffers)
+
+    def _collect(self, own: Callable[[Layer], dict[str, Any]]) -> dict[str, Any]:
+        return {
+            f"{path}.{name}".lstrip("."): value for path, layer in self.nodes() for name, value in own(layer).items()
+        }
+
+    def parameters(self) -> list[Parameter]:
+        """Every parameter in the order of the layers."""
+        return list(self.named_parameters().values())
+
+    def num_parameters(self) -> int:
+        """How many numbers the layer, with the layers inside, learns."""
+        return sum(p.size for p in self.own_parameters().values()) + sum(
+            c.num_parameters() for c in self.children().values()
+        )
+
+    # State ----------------------------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Layer:
+        """Training mode: dropout drops, batch norm uses the batch's own moments."""
+        for _, layer in self.nodes():
+            layer.training = mode
+        return self
+
+    def eval(self) -> Layer:
+        """Evaluation mode: every picture's result depends on that picture alone."""
+        return self.train(False)
+
+    def initialize(self, seed: int) -> Layer:
+        """Draw all parameters anew: the same seed gives the same bits."""
+        generator = np.random.default_rng(seed)
+        for parameter in self.parameters():
+            parameter.initialize(generator)
+        for index, (_, layer) in enumerate(self.nodes()):
+            if hasattr(layer, "random_state"):
+                layer.random_state = (seed + index, 0)
+        pack(self.parameters())
+        return self
+
+    def random_states(self) -> dict[str, tuple[int, int]]:
+        """The states of the layers that draw random numbers (dropout), by path."""
+        return {path: tuple(la.random_state) for path, la in self.nodes() if hasattr(la, "random_state")}
+
+    def load_random_states(self, states: Mapping[str, tuple[int, int]]) -> None:
+        """Go on drawing where `random_states` was taken."""
+        nodes = dict(self.nodes())
+        for path, state in states.items():
+            vars(nodes[path])["random_state"] = tuple(state)
+
+    def to(self, device: str | None = None, *, dtype: Any = None) -> Layer:
+        """Move parameters and buffers to "cpu" or "cuda", or convert them to another float dtype. Forgets activations."""
+        from ..device import device_module
+
+        xp = device_module(device) if device else None
+        pack(self.parameters(), xp=xp, dtype=dtype)
+        for buffer in self.named_buffers().values():
+            target = xp or get_array_module(buffer.value)
+            buffer.value = transfer(buffer.value, like=target.empty(0, dtype or buffer.value.dtype))
+        for _, layer in self.nodes():
+            layer.forget()
+        return self
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters and buffers by path."""
+        state = {name: p.value.copy() for name, p in self.named_parameters().items()}
+        return state | {name: b.value.copy() for name, b in self.named_buffers().items()}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Write arrays into parameters and buffers; every one must be there, none may be left over.
+
+        Raises MinicnnError that names the tensor which is missing, extra or of another shape. Nothing is changed then.
+        """
+        targets: dict[str, Parameter | Buffer] = {**self.named_parameters(), **self.named_buffers()}
+        for name, target in targets.items():
+            if name not in state:
+                raise MinicnnError(f"weights: {name} {target.shape} is missing{nearest(name, set(state) - set(targets))}")
+            if tuple(state[name].shape) != target.shape:
+                raise MinicnnError(f"weights: {name} has shape {tuple(state[name].shape)}, expected {target.shape}")
+        extra = sorted(set(state) - set(targets))
+        if extra:
+            raise MinicnnError(f"weights: {extra[0]} is not in the network{nearest(extra[0], targets)}")
+        for name, target in targets.items():
+            if isinstance(target, Parameter) and not target.initialized:
+                target.value = np.asarray(state[name]).astype(np.float32)
+            else:
+                target.value[...] = transfer(state[name], like=target.value)
+        pack(self.parameters())
+        for _, layer in self.nodes():
+            layer.after_loading()
+
+    def after_loading(self) -> None:
+        """Called when new values were loaded, for layers that derive something from them."""
+
+    def __call__(self, x: Array) -> Array:
+        return self.forward(x)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
+    def describe(self) -> str:
+        """The settings, as the summary and error messages show them."""
+        return ""
+
+
+def accumulate(parameter: Parameter | None, gradient: Array | None) -> None:
+    """Add to a parameter's gradient (nothing, where either is None)."""
+    if parameter is not None and gradient is not None:
+        parameter.grad += gradient
+
+
+def channels_last(x: Array) -> Array:
+    """(N, C, H, W) -> contiguous (N, H, W, C); free where the memory already lies so, as it does between layers."""
+    xp = get_array_module(x)
+    return xp.ascontiguousarray(xp.moveaxis(x, 1, -1) if x.ndim > 2 else x)
+
+
+def channels_first(y: Array) -> Array:
+    """(N, H, W, C) -> (N, C, H, W), a view."""
+    return get_array_module(y).moveaxis(y, -1, 1) if y.ndim > 2 else y
+
+
+def add_gradients(a: Array | None, b: Array | None) -> Array | None:
+    """Their sum, where None means zero."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b

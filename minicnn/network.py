@@ -1,0 +1,159 @@
+"""The network: a tree of named layers that can be asked for any activation and take a gradient at any layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from . import kernels
+from .errors import MinicnnError, nearest
+from .kernels.backend import Array, get_array_module
+from .layers import Layer, Remember, Sequential, Shape
+from .layers.layer import add_gradients
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+INPUT = "input"  # the pseudo-layer that is the picture itself
+
+
+class Prediction(NamedTuple):
+    """One class and its probability."""
+
+    name: str
+    probability: float
+    index: int
+
+
+class Network(Sequential):
+    """A `Sequential` that knows its pictures: their size, its classes, and where its scores and features are.
+
+    `forward`, `activations` and `input_gradient` take and return RGB (or grey) in [0, 1]: the first layer, Normalize,
+    holds the mean, the scale and the colour order that the weights want.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, Layer],
+        *,
+        input_shape: tuple[int, int, int],
+        name: str = "network",
+        class_names: Sequence[str] = (),
+        score_layer: str = "",
+        feature_layer: str = "",
+    ) -> None:
+        super().__init__(**layers)
+        self.name, self.input_shape, self.class_names = name, input_shape, tuple(class_names)
+        self.score_layer = score_layer or list(layers)[-1]
+        self.feature_layer = feature_layer or list(layers)[-2]
+        self._input_shape: Shape | None = None  # of the last forward pass that remembers
+        for path in (self.score_layer, self.feature_layer):
+            self.layer(path)
+
+    def forward(self, x: Array, *, remember: Remember = "all") -> Array:
+        """x (N, C, H, W) in [0, 1] -> y (N, classes), the scores before softmax."""
+        self._check_pictures(x)
+        self._input_shape = x.shape if remember else None
+        return super().forward(x, remember=remember)
+
+    def activations(self, x: Array, names: Iterable[str], *, remember: Remember = None) -> dict[str, Array]:
+        """The activations of the layers `names` (paths; "input" is x), running no deeper than the deepest of them.
+
+        `remember="input"` keeps what `input_gradient` needs. Raises MinicnnError with the nearest names.
+        """
+        wanted = set([names] if isinstance(names, str) else names)
+        self._check_names(wanted)
+        self._check_pictures(x)
+        self._input_shape = x.shape if remember else None
+        found = {INPUT: x} if INPUT in wanted else {}
+        if wanted - {INPUT}:
+            found.update(self.trace(x, wanted - {INPUT}, remember)[1])
+        else:
+            self.forget()
+        return found
+
+    def input_gradient(self, grads: Mapping[str, Array]) -> Array:
+        """dx (N, C, H, W) of Σ ⟨activation, gradient⟩ over {layer: gradient}, after a pass that remembers.
+
+        Runs back from those layers alone and touches no parameter's gradient.
+        """
+        self._check_names(grads)
+        if not grads:
+            raise MinicnnError("input_gradient: expected at least one {layer: gradient}")
+        if self._input_shape is None:
+            raise MinicnnError(
+                'input_gradient without a pass that remembers: call forward(x) or activations(x, …, remember="input") first'
+            )
+        dx = self.inject(None, {name: g for name, g in grads.items() if name != INPUT}, True, False)
+        direct = grads.get(INPUT)
+        if direct is not None and tuple(direct.shape) != self._input_shape:
+            raise MinicnnError(f"input: expected a gradient {self._input_shape}, got {tuple(direct.shape)}")
+        total = add_gradients(dx, direct)
+        assert total is not None
+        return total.copy() if total is direct else total
+
+    def scores(self, x: Array) -> Array:
+        """The class scores before softmax, (N, classes), in evaluation mode and without keeping anything."""
+        training = self.training
+        self.eval()
+        try:
+            return self.activations(x, [self.score_layer])[self.score_layer].reshape(x.shape[0], -1)
+        finally:
+            self.train(training)
+
+    def predict(self, images: Array, *, top: int = 5) -> list[list[Prediction]]:
+        """The `top` classes of each picture with their probabilities, best first. images (N, C, H, W) in [0, 1]."""
+        scores = self.scores(images)
+        probabilities = kernels.softmax_forward(scores, remember=None)[0]
+        if get_array_module(probabilities) is not np:
+            probabilities = get_array_module(probabilities).asnumpy(probabilities)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        return [
+            [Prediction(self.class_name(int(k)), float(row[k]), int(k)) for k in order]
+            for row, order in zip(probabilities, best, strict=True)
+        ]
+
+    def class_name(self, index: int) -> str:
+        """The name of class `index`, or its number where the names are not known."""
+        return self.class_names[index] if index < len(self.class_names) else str(index)
+
+    def class_index(self, target: int | str) -> int:
+        """A class by its number or its name. Raises MinicnnError with the nearest names."""
+        count = self.output_shape(self.input_shape)[0]
+        if str(target) in self.class_names:
+            return self.class_names.index(str(target))
+        if str(target).lstrip("-").isdigit():
+            if 0 <= int(target) < count:
+                return int(target)
+            raise MinicnnError(f"class {target}: expected 0 to {count - 1}")
+        named = [i for i, name in enumerate(self.class_names) if str(target).lower() == name.lower().replace("_", " ")]
+        if named:
+            return named[0]
+        raise MinicnnError(f"class {target!r}{nearest(str(target), self.class_names) or f': expected 0 to {count - 1}'}")
+
+    def prepare(self, picture: Image | Array) -> np.ndarray:
+        """A picture (Pillow, or an array (C, H, W) in [0, 1]) as this network's input: (1, C, H, W) float32 in [0, 1].
+
+        The short side is resized to the input's (to 256 for inputs of 200 to 256 pixels, as these networks are tested)
+        and the middle is cut out; grey and colour are converted. Mean and scale are the network's own.
+        """
+        from .pictures import fit
+
+        return fit(picture, self.input_shape)[None]
+
+    def _check_pictures(self, x: Array) -> None:
+        get_array_module(x)
+        if x.ndim != 4 or x.shape[1] != self.input_shape[0]:
+            raise MinicnnError(
+                f"{self.name}: expected pictures (N, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}"
+            )
+        if x.dtype.kind != "f":
+            raise MinicnnError(f"{self.name}: expected float32 pictures in [0, 1], got {x.dtype}")
+
+    def _check_names(self, names: Iterable[str]) -> None:
+        known = {path for path, _ in self.layers()}
+        for name in names:
+            if name not in known and name != INPUT:
+                raise MinicnnError(f"{self.name} has no layer {name!r}{nearest(name, known)}")

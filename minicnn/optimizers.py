@@ -1,0 +1,160 @@
+"""Optimizers: one pass over the flat arrays that hold a network's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from . import kernels
+from .errors import MinicnnError
+from .kernels.backend import Array, get_array_module
+from .parameter import Parameter, pack, runs, transfer
+
+
+class Optimizer:
+    """What all optimizers share: the learning rate, the state arrays, and which parameters decay.
+
+    Weight decay is added to the gradient; it spares norms and biases unless `decay_all`.
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self, parameters: Sequence[Parameter], lr: float, *, weight_decay: float = 0.0, decay_all: bool = False
+    ) -> None:
+        if not parameters:
+            raise MinicnnError("optimizer: no parameters")
+        if lr <= 0 or weight_decay < 0:
+            raise MinicnnError(f"optimizer: lr {lr}, weight decay {weight_decay}: expected above 0, 0 or more")
+        self.parameters = list(parameters)
+        self.lr, self.weight_decay, self.decay_all, self.steps = lr, weight_decay, decay_all, 0
+        pack(self.parameters)
+        self._state: dict[str, list[Array]] = {}
+
+    def zero_grad(self) -> None:
+        """Set every gradient to 0."""
+        for first, where in runs(self.parameters):
+            first.flat.grad[where] = 0
+
+    def step(self) -> None:
+        """Update every parameter from its gradient."""
+        self.steps += 1
+        stretches = list(runs(self.parameters))
+        for name in self.state_names:
+            if name not in self._state:
+                self._state[name] = [self._zeros(first, where) for first, where in stretches]
+        for index, (first, where) in enumerate(stretches):
+            decay = self.weight_decay if first.decay or self.decay_all else 0.0
+            state = {name: arrays[index] for name, arrays in self._state.items()}
+            self.update(first.flat.value[where], first.flat.grad[where], decay, **state)
+
+    def update(self, value: Array, grad: Array, decay: float, **state: Array) -> None:
+        """One step on a stretch of the flat arrays, in place."""
+        raise TypeError(f"{type(self).__name__} does not say how it steps")
+
+    @staticmethod
+    def _zeros(first: Parameter, where: slice) -> Array:
+        xp = get_array_module(first.flat.value)
+        return xp.zeros(where.stop - where.start, first.flat.value.dtype)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the state by name and parameter ("velocity.conv1.weight"), and the number of steps."""
+        state: dict[str, Array] = {"steps": np.asarray(self.steps, np.int64)}
+        for name, arrays in self._state.items():
+            for parameter, view in self._views(arrays):
+                state[f"{name}.{parameter.name}"] = view.copy()
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Go on from `state_dict`. Raises MinicnnError that names what is missing or misshaped."""
+        self.steps = int(state["steps"])
+        self._state = {}
+        if self.steps == 0:
+            return
+        for name in self.state_names:
+            arrays = [self._zeros(first, where) for first, where in runs(self.parameters)]
+            for parameter, view in self._views(arrays):
+                saved = state.get(f"{name}.{parameter.name}")
+                if saved is None or tuple(saved.shape) != parameter.shape:
+                    raise MinicnnError(f"optimizer state: {name}.{parameter.name} {parameter.shape} is missing or misshaped")
+                view[...] = transfer(saved, like=view)
+            self._state[name] = arrays
+
+    def _views(self, arrays: list[Array]) -> list[tuple[Parameter, Array]]:
+        """Each parameter with its part of the state arrays."""
+        views, stretches = [], list(runs(self.parameters))
+        for parameter in self.parameters:
+            for (first, where), array in zip(stretches, arrays, strict=True):
+                if parameter.flat is first.flat and where.start <= parameter.offset < where.stop:
+                    start = parameter.offset - where.start
+                    views.append((parameter, array[start : start + parameter.size].reshape(parameter.shape)))
+        return views
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, Nesterov's on request; torch's formulas."""
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        lr: float,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        decay_all: bool = False,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay=weight_decay, decay_all=decay_all)
+        if not 0 <= momentum < 1 or (nesterov and not momentum):
+            raise MinicnnError(f"SGD: momentum {momentum}, nesterov {nesterov}: expected 0 to below 1, above 0 for Nesterov")
+        self.momentum, self.nesterov = momentum, nesterov
+        self.state_names = ("velocity",) if momentum else ()  # type: ignore[misc]
+
+    def update(self, value: Array, grad: Array, decay: float, **state: Array) -> None:
+        kernels.sgd_step(
+            value,
+            grad,
+            state.get("velocity"),
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=decay,
+        )
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015, algorithm 1), weight decay in the gradient as torch's Adam."""
+
+    state_names = ("m", "v")
+
+    def __init__(
+        self,
+        parameters: Sequence[Parameter],
+        lr: float = 1e-3,
+        *,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decay_all: bool = False,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay=weight_decay, decay_all=decay_all)
+        if not (0 <= beta1 < 1 and 0 <= beta2 < 1 and eps > 0):
+            raise MinicnnError(f"Adam: beta1 {beta1}, beta2 {beta2}, eps {eps}: expected 0 to below 1, eps above 0")
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+
+    def update(self, value: Array, grad: Array, decay: float, **state: Array) -> None:
+        kernels.adam_step(
+            value,
+            grad,
+            state["m"],
+            state["v"],
+            lr=self.lr,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            eps=self.eps,
+            weight_decay=decay,
+            step=self.steps,
+        )

@@ -1,0 +1,164 @@
+"""What a network learns (`Parameter`), what it keeps beside that (`Buffer`), and the one array that holds all of it.
+
+All parameters of a network lie in one flat array and all their gradients in another, each starting on a 64-byte
+boundary: an optimizer step is then one pass over memory, and a gradient exchange between processes one message.
+`Parameter.value` and `.grad` are views into the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .errors import MinicnnError
+from .kernels.backend import Array, get_array_module
+
+Init = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+
+ALIGNMENT = 64  # bytes
+
+
+class Parameter:
+    """One learned array: `name` (its path in the network), `value`, `grad`; float32 unless the network is converted.
+
+    The values are drawn by `init(shape, generator)` when they are first needed, so that a network which is only
+    summarized, or whose weights are loaded, draws nothing. `decay` says whether weight decay applies to it.
+    """
+
+    def __init__(self, shape: Sequence[int], init: Init, *, decay: bool = True) -> None:
+        self.name = ""
+        self.shape = tuple(shape)
+        self.size = prod(self.shape)
+        self.decay = decay
+        self.init = init
+        self.flat: Flat | None = None
+        self.offset = 0
+        self._value: Array | None = None
+        self._grad: Array | None = None
+
+    @property
+    def value(self) -> Array:
+        if self._value is None:
+            self.initialize(np.random.default_rng())
+        return self._value
+
+    @value.setter
+    def value(self, new: Array) -> None:
+        if tuple(new.shape) != self.shape:
+            raise MinicnnError(f"{self.name or 'parameter'}: expected shape {self.shape}, got {tuple(new.shape)}")
+        if self._value is None:
+            self._value = get_array_module(new).array(new)
+        elif self._value is not new:  # `p.value *= 2` has already written
+            self._value[...] = new
+
+    @property
+    def grad(self) -> Array:
+        if self._grad is None:
+            self._grad = get_array_module(self.value).zeros(self.shape, self.value.dtype)
+        return self._grad
+
+    @grad.setter
+    def grad(self, new: Array) -> None:
+        if self.grad is not new:
+            self.grad[...] = new
+
+    @property
+    def initialized(self) -> bool:
+        return self._value is not None
+
+    def initialize(self, generator: np.random.Generator) -> None:
+        """Draw the values anew."""
+        drawn = self.init(self.shape, generator)
+        if self._value is None:
+            self._value = drawn.astype(np.float32, copy=False)
+        else:
+            self._value[...] = get_array_module(self._value).asarray(drawn.astype(self._value.dtype, copy=False))
+
+    def bind(self, flat: Flat, offset: int) -> None:
+        """Move the values and the gradient into a flat array, where they stay."""
+        value = flat.value[offset : offset + self.size].reshape(self.shape)
+        grad = flat.grad[offset : offset + self.size].reshape(self.shape)
+        if self._value is not None:
+            value[...] = transfer(self._value, like=value)
+        if self._grad is not None:
+            grad[...] = transfer(self._grad, like=grad)
+        self.flat, self.offset, self._value, self._grad = flat, offset, value, grad
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name!r}, {self.shape})"
+
+
+class Buffer:
+    """State that is not learned by gradients but belongs to the weights: running averages, the mean of the pixels."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        self.value: Array = value
+        self.shape = tuple(value.shape)
+
+
+class Flat:
+    """The two flat arrays of a network, and which parameters lie in them."""
+
+    def __init__(self, size: int, xp: Any, dtype: Any) -> None:
+        self.value = xp.zeros(size, dtype)
+        self.grad = xp.zeros(size, dtype)
+
+
+def pack(parameters: Sequence[Parameter], *, xp: Any = None, dtype: Any = None) -> None:
+    """Put parameters into one pair of flat arrays, in order; nothing happens when they are in one already.
+
+    xp and dtype move them to another device or precision. Values that were not drawn yet are drawn first.
+    """
+    if not parameters:
+        return
+    flat, first = parameters[0].flat, parameters[0].value
+    xp, dtype = xp or get_array_module(first), np.dtype(dtype or first.dtype)
+    in_order = all(p.flat is flat and p.offset < q.offset for p, q in pairwise([*parameters, parameters[-1]]) if p is not q)
+    if flat is not None and in_order and parameters[-1].flat is flat and flat.value.dtype == dtype:
+        if get_array_module(flat.value) is xp:
+            return
+    offsets, end = [], 0
+    for parameter in parameters:
+        parameter.value  # noqa: B018  draws what was not drawn yet
+        offsets.append(end)
+        end += padded_size(parameter, dtype)
+    flat = Flat(end, xp, dtype)
+    for parameter, offset in zip(parameters, offsets, strict=True):
+        parameter.bind(flat, offset)
+
+
+def padded_size(parameter: Parameter, dtype: np.dtype) -> int:
+    """Elements that a parameter takes in a flat array, up to the next 64-byte boundary."""
+    step = ALIGNMENT // dtype.itemsize
+    return -(-parameter.size // step) * step
+
+
+def runs(parameters: Iterable[Parameter]) -> Iterator[tuple[Parameter, slice]]:
+    """Stretches of neighbours in the flat arrays that are treated alike: (their first parameter, where they lie).
+
+    The gaps between parameters hold zeros and stay zero in every optimizer.
+    """
+    start: Parameter | None = None
+    end = 0
+    for parameter in parameters:
+        assert parameter.flat is not None, "pack() comes first"
+        if start and start.flat is parameter.flat and start.decay == parameter.decay and end == parameter.offset:
+            end += padded_size(parameter, parameter.flat.value.dtype)
+            continue
+        if start:
+            yield start, slice(start.offset, end)
+        start, end = parameter, parameter.offset + padded_size(parameter, parameter.flat.value.dtype)
+    if start:
+        yield start, slice(start.offset, end)
+
+
+def transfer(a: Array, *, like: Array) -> Array:
+    """`a` as an array of `like`'s library and dtype. The only place where an array changes its device."""
+    source, target = get_array_module(a), get_array_module(like)
+    if source is not target:
+        a = target.asarray(source.asnumpy(a) if source is not np else a)
+    return a.astype(like.dtype, copy=False)

@@ -1,0 +1,134 @@
+"""Recipes: everything that decides how a network is trained, in one TOML file.
+
+    model = "lenet5"
+    data = "mnist"
+    epochs = 8
+    batch_size = 64
+    seed = 0
+    optimizer = { name = "sgd", lr = 0.05, momentum = 0.9 }
+    schedule = { name = "one_cycle" }
+    augment = [{ name = "shift", pixels = 2 }]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import MinicnnError, nearest
+from .optimizers import SGD, Adam, Optimizer
+from .parameter import Parameter
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a training run; `optimizer`, `schedule` and `augment` name their parts and give their options."""
+
+    model: str
+    data: str
+    epochs: int
+    batch_size: int = 64
+    seed: int = 0
+    label_smoothing: float = 0.0
+    optimizer: Mapping[str, Any] = field(default_factory=lambda: {"name": "sgd", "lr": 0.05, "momentum": 0.9})
+    schedule: Mapping[str, Any] = field(default_factory=lambda: {"name": "constant"})
+    augment: Sequence[Mapping[str, Any]] = ()
+
+    def __post_init__(self) -> None:
+        for name, kinds, least in (
+            ("model", str, None),
+            ("data", str, None),
+            ("epochs", int, 1),
+            ("batch_size", int, 1),
+            ("seed", int, 0),
+            ("label_smoothing", (int, float), 0),
+            ("optimizer", Mapping, None),
+            ("schedule", Mapping, None),
+            ("augment", Sequence, None),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or isinstance(value, bool) or (least is not None and value < least):
+                bound = "" if least is None else f" of {least} or more"
+                names = kinds.__name__ if isinstance(kinds, type) else "number"
+                raise MinicnnError(f"recipe: {name} = {value!r}: expected {names}{bound}")
+
+    def settings(self) -> dict[str, Any]:
+        """As plain values, for run.json and the checkpoint."""
+        return dataclasses.asdict(self)
+
+    def make_optimizer(self, parameters: Sequence[Parameter]) -> Optimizer:
+        """The optimizer it names. Raises MinicnnError for unknown names and options."""
+        options = dict(self.optimizer)
+        name = options.pop("name", "sgd")
+        if name not in OPTIMIZERS:
+            raise MinicnnError(f"optimizer {name!r}{nearest(name, OPTIMIZERS)}")
+        known = list(inspect.signature(OPTIMIZERS[name]).parameters)[1:]
+        for option, value in options.items():
+            if option not in known:
+                raise MinicnnError(f"optimizer {name!r} has no option {option!r}{nearest(option, known)}")
+            if not isinstance(value, int | float):
+                raise MinicnnError(f"optimizer {name!r}: {option} = {value!r}: expected a number")
+        return OPTIMIZERS[name](parameters, **options)
+
+
+def recipe_folder() -> Path:
+    """Where the recipes that come with minicnn are."""
+    from . import experiments
+
+    return Path(experiments.__path__[0]) / "recipes"
+
+
+def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A shipped recipe by its name, or a .toml file by its path; `overrides` replace single settings ("optimizer.lr").
+
+    Raises MinicnnError that names the file and the setting.
+    """
+    shipped = {path.stem: path for path in sorted(recipe_folder().glob("*.toml"))}
+    path = Path(name) if name.endswith(".toml") else shipped.get(name)
+    if path is None:
+        raise MinicnnError(f"no recipe {name!r}{nearest(name, shipped)}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MinicnnError(f"{path}: not a TOML file: {error}") from None
+    except OSError as error:
+        raise MinicnnError(f"{path}: {error.strerror}") from None
+    for key, value in (overrides or {}).items():
+        table, _, inner = key.partition(".")
+        if inner:
+            if not isinstance(content.setdefault(table, {}), dict):
+                raise MinicnnError(f"setting {key}: {table} is not a table")
+            content[table][inner] = value
+        else:
+            content[key] = value
+    known = [f.name for f in dataclasses.fields(Recipe)]
+    for key in content:
+        if key not in known:
+            raise MinicnnError(f"{path}: unknown setting {key!r}{nearest(key, known)}")
+    for key in ("model", "data", "epochs"):
+        if key not in content:
+            raise MinicnnError(f"{path}: {key} is missing")
+    return Recipe(**content)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """"optimizer.lr=0.1" -> ("optimizer.lr", 0.1): the value as TOML reads it, or else as text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise MinicnnError(f"--set {text!r}: expected NAME=VALUE, such as optimizer.lr=0.1")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()

@@ -1,0 +1,72 @@
+"""The architectures, by name: `build("lenet5")` with fresh weights, `load("lenet5")` with trained ones."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minicnn.errors import MinicnnError, nearest
+from minicnn.network import Network
+
+from . import alexnet, lenet
+
+ARCHITECTURES: dict[str, Callable[..., Network]] = {
+    "lenet5": lenet.lenet5,
+    "lenet5_1998": lenet.lenet5_1998,
+    "alexnet": alexnet.alexnet,
+    "alexnet_paper": alexnet.alexnet_paper,
+    "alexnet_lecture": alexnet.alexnet_lecture,
+    "alexnet_cifar": alexnet.alexnet_cifar,
+}
+
+
+def architecture(name: str, **options: Any) -> Network:
+    """A network whose weights are not drawn yet. Raises MinicnnError for an unknown name or option."""
+    if name not in ARCHITECTURES:
+        raise MinicnnError(f"no model {name!r}{nearest(name, ARCHITECTURES)}")
+    make = ARCHITECTURES[name]
+    known = inspect.signature(make).parameters
+    for option in options:
+        if option not in known:
+            raise MinicnnError(f"model {name}: no option {option!r}{nearest(option, known)}")
+    return make(**options)
+
+
+def build(name: str, *, seed: int = 0, **options: Any) -> Network:
+    """A network with freshly drawn weights: the same seed gives the same bits. `num_classes=` sets its last layer."""
+    net = architecture(name, **options)
+    net.initialize(seed)
+    return net
+
+
+def load(name: str, *, weights: str | Path | None = None, **options: Any) -> Network:
+    """A network in evaluation mode with trained weights: those of the file `weights`, or the ones that are shipped.
+
+    Raises MinicnnError that says which weights there are when there are none for `name`.
+    """
+    from minicnn.weights import load_weights
+
+    net = architecture(name, **options)
+    load_weights(net, weights if weights is not None else shipped(name))
+    net.eval()
+    return net
+
+
+def shipped(name: str) -> Path:
+    """The file of the weights that come with minicnn. Raises MinicnnError when there are none."""
+    if not has_weights(name):
+        there = ", ".join(other for other in ARCHITECTURES if has_weights(other))
+        raise MinicnnError(f"model {name}: no weights come with minicnn (only for {there}); give a file with --weights")
+    return weights_file(name)
+
+
+def has_weights(name: str) -> bool:
+    """Whether weights for a model come with minicnn."""
+    return weights_file(name).is_file()
+
+
+def weights_file(name: str) -> Path:
+    """Where they are, or would be."""
+    return Path(__file__).parent / "weights" / f"{name}.safetensors"
