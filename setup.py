@@ -41,7 +41,7 @@ EXTRAS = {
     # Every extra that runs on a CPU belongs in here too, except the oracles: torch alone is larger than all the rest.
     "test": [
         "pytest>=8.3",
-        "pytest-xdist>=3.6",
+        "pytest-xdist>=3.6.1",
         "pytest-cov>=6.0",
         "hypothesis>=6.100",
         "ruff>=0.12",

@@ -34,7 +34,7 @@ def open_run(out: Path, *, seed: int, inputs: list[Path | None], **settings: Any
 
 
 def read_photo(path: Path, net: Network) -> tuple[Array, Image.Image]:
-    """(the network's input (1, C, H, W) on its device, the picture that it sees); says what was unusual about the file."""
+    """(the network's input (1, C, H, W), the picture that it sees); says what was unusual about the file."""
     picture = load_picture(path)
     for note in notes(picture):
         print(f"{path}: {note}")
@@ -43,7 +43,7 @@ def read_photo(path: Path, net: Network) -> tuple[Array, Image.Image]:
 
 
 def describe(net: Network, x: Array) -> str:
-    """"7 (98.3 %)": the class that the network sees, and how sure it is."""
+    """ "7 (98.3 %)": the class that the network sees, and how sure it is."""
     best = net.predict(x, top=1)[0][0]
     return f"{best.name} ({100 * best.probability:.1f} %)"
 

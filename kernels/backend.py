@@ -1,7 +1,7 @@
 """Which library an array belongs to. The arrays choose the device: there is no global switch.
 
 `xp = get_array_module(x)` is NumPy for host arrays and CuPy for device arrays; the kernels in `kernels/array` are
-written once, through `xp`. Another array library joins by `register_array_type` (the tests' device-strict wrapper does).
+written once, through `xp`. Another array library joins by `register_array_type` (the tests have one).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def conv_output_size(size: int, kernel: int, stride: int, padding: Pair, dilatio
 
 
 def pool_output_size(size: int, kernel: int, stride: int, padding: int, ceil_mode: bool) -> int:
-    """As `conv_output_size`; in ceil mode rounded up, but the last window starts inside the input or its left padding."""
+    """The same; in ceil mode rounded up, but the last window starts inside the input or its left padding."""
     if 2 * padding > kernel:
         raise ValueError(f"padding {padding} is more than half of the window {kernel}")
     out = conv_output_size(size, kernel, stride, (padding, padding + (stride - 1 if ceil_mode else 0)))

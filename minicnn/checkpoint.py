@@ -34,7 +34,7 @@ class RunState:
 
 
 def save_checkpoint(path: Path, net: Layer, optimizer: Optimizer, state: RunState, *, settings: Any = None) -> None:
-    """Write weights, optimizer, position, history and random states to `path`. Raises MinicnnError, the old file kept."""
+    """Write weights, optimizer, position, history and random states to `path`, whole or not at all."""
     from safetensors.numpy import save
 
     tensors = {f"net.{name}": to_host(a) for name, a in net.state_dict().items()}
@@ -64,7 +64,9 @@ def load_checkpoint(path: Path, net: Layer, optimizer: Optimizer, *, settings: A
     if not metadata.get("format", "").startswith("minicnn checkpoint"):
         raise MinicnnError(f"{path}: expected a minicnn checkpoint, found other tensors")
     if settings is not None and metadata["settings"] != json.dumps(settings, sort_keys=True):
-        raise MinicnnError(f"{path}: this run was started with other settings: {difference(metadata['settings'], settings)}")
+        raise MinicnnError(
+            f"{path}: this run was started with other settings: {difference(metadata['settings'], settings)}"
+        )
     net.load_state_dict(part(tensors, "net."))
     optimizer.load_state_dict(part(tensors, "optimizer."))
     net.load_random_states(json.loads(metadata["random"]))

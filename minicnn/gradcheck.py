@@ -79,7 +79,12 @@ def check_gradients(
     """
     generator = np.random.default_rng(seed)
     parameters = layer.parameters()
-    before = (layer.state_dict(), layer.random_states(), layer.training, parameters[0].value.dtype if parameters else None)
+    before = (
+        layer.state_dict(),
+        layer.random_states(),
+        layer.training,
+        parameters[0].value.dtype if parameters else None,
+    )
     layer.train(training).to(dtype=np.float64)
     try:
         x = generator.uniform(0, 1, (batch, *input_shape)) if isinstance(layer, Container) else None

@@ -35,9 +35,7 @@ class SoftmaxCrossEntropy:
             labels = xp.asarray(self._checked(labels, scores.shape[1]))
         elif xp is np:
             self._checked(labels, scores.shape[1])
-        loss, self._cache = kernels.softmax_cross_entropy_forward(
-            scores, labels, label_smoothing=self.label_smoothing
-        )
+        loss, self._cache = kernels.softmax_cross_entropy_forward(scores, labels, label_smoothing=self.label_smoothing)
         return loss
 
     @staticmethod

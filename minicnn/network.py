@@ -24,7 +24,7 @@ class Prediction(NamedTuple):
 
     name: str
     probability: float
-    index: int
+    class_index: int
 
 
 class Network(Sequential):
@@ -84,14 +84,15 @@ class Network(Sequential):
             raise MinicnnError("input_gradient: expected at least one {layer: gradient}")
         if self._input_shape is None:
             raise MinicnnError(
-                'input_gradient without a pass that remembers: call forward(x) or activations(x, …, remember="input") first'
+                "input_gradient without a pass that remembers: "
+                'call forward(x) or activations(x, …, remember="input") first'
             )
         dx = self.inject(None, {name: g for name, g in grads.items() if name != INPUT}, True, False)
         direct = grads.get(INPUT)
         if direct is not None and tuple(direct.shape) != self._input_shape:
             raise MinicnnError(f"input: expected a gradient {self._input_shape}, got {tuple(direct.shape)}")
         total = add_gradients(dx, direct)
-        assert total is not None
+        assert total is not None  # every layer that is named gives a gradient
         return total.copy() if total is direct else total
 
     def scores(self, x: Array) -> Array:
@@ -131,7 +132,8 @@ class Network(Sequential):
         named = [i for i, name in enumerate(self.class_names) if str(target).lower() == name.lower().replace("_", " ")]
         if named:
             return named[0]
-        raise MinicnnError(f"class {target!r}{nearest(str(target), self.class_names) or f': expected 0 to {count - 1}'}")
+        hint = nearest(str(target), self.class_names) or f": expected 0 to {count - 1}"
+        raise MinicnnError(f"no class {target!r}{hint}")
 
     def prepare(self, picture: Image | Array) -> np.ndarray:
         """A picture (Pillow, or an array (C, H, W) in [0, 1]) as this network's input: (1, C, H, W) float32 in [0, 1].

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import numpy as np
 
 from . import kernels
 from .errors import MinicnnError
 from .kernels.backend import Array, get_array_module
-from .parameter import Parameter, pack, runs, transfer
+from .parameter import Parameter, Stretch, pack, stretches, transfer
 
 
 class Optimizer:
@@ -19,7 +18,7 @@ class Optimizer:
     Weight decay is added to the gradient; it spares norms and biases unless `decay_all`.
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ()
+    state_names: tuple[str, ...] = ()  # of the arrays that it keeps beside the parameters
 
     def __init__(
         self, parameters: Sequence[Parameter], lr: float, *, weight_decay: float = 0.0, decay_all: bool = False
@@ -35,29 +34,24 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set every gradient to 0."""
-        for first, where in runs(self.parameters):
-            first.flat.grad[where] = 0
+        for stretch in stretches(self.parameters):
+            stretch.grad[...] = 0
 
     def step(self) -> None:
         """Update every parameter from its gradient."""
         self.steps += 1
-        stretches = list(runs(self.parameters))
+        found = stretches(self.parameters)
         for name in self.state_names:
             if name not in self._state:
-                self._state[name] = [self._zeros(first, where) for first, where in stretches]
-        for index, (first, where) in enumerate(stretches):
-            decay = self.weight_decay if first.decay or self.decay_all else 0.0
+                self._state[name] = [zeros(stretch) for stretch in found]
+        for index, stretch in enumerate(found):
+            decay = self.weight_decay if stretch.decay or self.decay_all else 0.0
             state = {name: arrays[index] for name, arrays in self._state.items()}
-            self.update(first.flat.value[where], first.flat.grad[where], decay, **state)
+            self.update(stretch.value, stretch.grad, decay, **state)
 
     def update(self, value: Array, grad: Array, decay: float, **state: Array) -> None:
         """One step on a stretch of the flat arrays, in place."""
         raise TypeError(f"{type(self).__name__} does not say how it steps")
-
-    @staticmethod
-    def _zeros(first: Parameter, where: slice) -> Array:
-        xp = get_array_module(first.flat.value)
-        return xp.zeros(where.stop - where.start, first.flat.value.dtype)
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the state by name and parameter ("velocity.conv1.weight"), and the number of steps."""
@@ -74,23 +68,28 @@ class Optimizer:
         if self.steps == 0:
             return
         for name in self.state_names:
-            arrays = [self._zeros(first, where) for first, where in runs(self.parameters)]
+            arrays = [zeros(stretch) for stretch in stretches(self.parameters)]
             for parameter, view in self._views(arrays):
                 saved = state.get(f"{name}.{parameter.name}")
                 if saved is None or tuple(saved.shape) != parameter.shape:
-                    raise MinicnnError(f"optimizer state: {name}.{parameter.name} {parameter.shape} is missing or misshaped")
+                    raise MinicnnError(f"optimizer: {name}.{parameter.name} {parameter.shape} is missing or misshaped")
                 view[...] = transfer(saved, like=view)
             self._state[name] = arrays
 
     def _views(self, arrays: list[Array]) -> list[tuple[Parameter, Array]]:
         """Each parameter with its part of the state arrays."""
-        views, stretches = [], list(runs(self.parameters))
+        views, found = [], stretches(self.parameters)
         for parameter in self.parameters:
-            for (first, where), array in zip(stretches, arrays, strict=True):
-                if parameter.flat is first.flat and where.start <= parameter.offset < where.stop:
-                    start = parameter.offset - where.start
+            for stretch, array in zip(found, arrays, strict=True):
+                start = parameter.offset - stretch.where.start
+                if parameter.flat is stretch.flat and 0 <= start < array.size:
                     views.append((parameter, array[start : start + parameter.size].reshape(parameter.shape)))
         return views
+
+
+def zeros(stretch: Stretch) -> Array:
+    """State for a stretch of the flat arrays."""
+    return get_array_module(stretch.value).zeros_like(stretch.value)
 
 
 class SGD(Optimizer):
@@ -108,9 +107,9 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, weight_decay=weight_decay, decay_all=decay_all)
         if not 0 <= momentum < 1 or (nesterov and not momentum):
-            raise MinicnnError(f"SGD: momentum {momentum}, nesterov {nesterov}: expected 0 to below 1, above 0 for Nesterov")
+            raise MinicnnError(f"SGD: momentum {momentum}: expected 0 to below 1, and above 0 for Nesterov")
         self.momentum, self.nesterov = momentum, nesterov
-        self.state_names = ("velocity",) if momentum else ()  # type: ignore[misc]
+        self.state_names = ("velocity",) if momentum else ()
 
     def update(self, value: Array, grad: Array, decay: float, **state: Array) -> None:
         kernels.sgd_step(

@@ -7,10 +7,10 @@ boundary: an optimizer step is then one pass over memory, and a gradient exchang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -117,10 +117,10 @@ def pack(parameters: Sequence[Parameter], *, xp: Any = None, dtype: Any = None) 
         return
     flat, first = parameters[0].flat, parameters[0].value
     xp, dtype = xp or get_array_module(first), np.dtype(dtype or first.dtype)
-    in_order = all(p.flat is flat and p.offset < q.offset for p, q in pairwise([*parameters, parameters[-1]]) if p is not q)
-    if flat is not None and in_order and parameters[-1].flat is flat and flat.value.dtype == dtype:
-        if get_array_module(flat.value) is xp:
-            return
+    together = flat is not None and all(p.flat is flat for p in parameters)
+    in_order = all(p.offset < q.offset for p, q in pairwise(parameters))
+    if flat is not None and together and in_order and flat.value.dtype == dtype and get_array_module(flat.value) is xp:
+        return
     offsets, end = [], 0
     for parameter in parameters:
         parameter.value  # noqa: B018  draws what was not drawn yet
@@ -137,23 +137,35 @@ def padded_size(parameter: Parameter, dtype: np.dtype) -> int:
     return -(-parameter.size // step) * step
 
 
-def runs(parameters: Iterable[Parameter]) -> Iterator[tuple[Parameter, slice]]:
-    """Stretches of neighbours in the flat arrays that are treated alike: (their first parameter, where they lie).
+class Stretch(NamedTuple):
+    """Neighbours in the flat arrays that are treated alike: where they lie, and whether weight decay applies."""
 
-    The gaps between parameters hold zeros and stay zero in every optimizer.
-    """
-    start: Parameter | None = None
-    end = 0
+    flat: Flat
+    where: slice
+    decay: bool
+
+    @property
+    def value(self) -> Array:
+        return self.flat.value[self.where]
+
+    @property
+    def grad(self) -> Array:
+        return self.flat.grad[self.where]
+
+
+def stretches(parameters: Iterable[Parameter]) -> list[Stretch]:
+    """The parameters as few long stretches of the flat arrays (the gaps between them hold zeros, and stay zero)."""
+    found: list[Stretch] = []
     for parameter in parameters:
-        assert parameter.flat is not None, "pack() comes first"
-        if start and start.flat is parameter.flat and start.decay == parameter.decay and end == parameter.offset:
-            end += padded_size(parameter, parameter.flat.value.dtype)
-            continue
-        if start:
-            yield start, slice(start.offset, end)
-        start, end = parameter, parameter.offset + padded_size(parameter, parameter.flat.value.dtype)
-    if start:
-        yield start, slice(start.offset, end)
+        flat = parameter.flat
+        assert flat is not None, "pack() comes first"
+        end = parameter.offset + padded_size(parameter, flat.value.dtype)
+        last = found[-1] if found else None
+        if last and last.flat is flat and last.decay == parameter.decay and last.where.stop == parameter.offset:
+            found[-1] = Stretch(flat, slice(last.where.start, end), parameter.decay)
+        else:
+            found.append(Stretch(flat, slice(parameter.offset, end), parameter.decay))
+    return found
 
 
 def transfer(a: Array, *, like: Array) -> Array:

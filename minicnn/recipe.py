@@ -1,13 +1,13 @@
 """Recipes: everything that decides how a network is trained, in one TOML file.
 
-    model = "lenet5"
-    data = "mnist"
-    epochs = 8
-    batch_size = 64
-    seed = 0
-    optimizer = { name = "sgd", lr = 0.05, momentum = 0.9 }
-    schedule = { name = "one_cycle" }
-    augment = [{ name = "shift", pixels = 2 }]
+model = "lenet5"
+data = "mnist"
+epochs = 8
+batch_size = 64
+seed = 0
+optimizer = { name = "sgd", lr = 0.05, momentum = 0.9 }
+schedule = { name = "one_cycle" }
+augment = [{ name = "shift", pixels = 2 }]
 """
 
 from __future__ import annotations
@@ -47,22 +47,14 @@ class Recipe:
     augment: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
-        for name, kinds, least in (
-            ("model", str, None),
-            ("data", str, None),
-            ("epochs", int, 1),
-            ("batch_size", int, 1),
-            ("seed", int, 0),
-            ("label_smoothing", (int, float), 0),
-            ("optimizer", Mapping, None),
-            ("schedule", Mapping, None),
-            ("augment", Sequence, None),
-        ):
+        kinds = {"model": str, "data": str, "optimizer": Mapping, "schedule": Mapping, "augment": Sequence}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise MinicnnError(f"recipe: {name} = {getattr(self, name)!r}: expected a {kind.__name__.lower()}")
+        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
             value = getattr(self, name)
-            if not isinstance(value, kinds) or isinstance(value, bool) or (least is not None and value < least):
-                bound = "" if least is None else f" of {least} or more"
-                names = kinds.__name__ if isinstance(kinds, type) else "number"
-                raise MinicnnError(f"recipe: {name} = {value!r}: expected {names}{bound}")
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise MinicnnError(f"recipe: {name} = {value!r}: expected a whole number of {least} or more")
 
     def settings(self) -> dict[str, Any]:
         """As plain values, for run.json and the checkpoint."""
@@ -124,7 +116,7 @@ def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """"optimizer.lr=0.1" -> ("optimizer.lr", 0.1): the value as TOML reads it, or else as text."""
+    """ "optimizer.lr=0.1" -> ("optimizer.lr", 0.1): the value as TOML reads it, or else as text."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise MinicnnError(f"--set {text!r}: expected NAME=VALUE, such as optimizer.lr=0.1")

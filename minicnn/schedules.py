@@ -1,6 +1,6 @@
 """Learning-rate schedules: functions of the run so far, so that a resumed run needs no state of theirs.
 
-A schedule is called with a `Clock` before each step and returns the factor that the base learning rate is multiplied by.
+A schedule is called with a `Clock` before each step and returns the factor for the base learning rate.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def one_cycle(peak: float = 0.3, start: float = 0.04, end: float = 1e-4) -> Sche
 
 
 def plateau(patience: int = 3, factor: float = 0.1, key: str = "test_error") -> Schedule:
-    """Multiplied by `factor` whenever the best `key` of the history is more than `patience` epochs old (He et al. 2015)."""
+    """Multiplied by `factor` whenever `key` has not improved for more than `patience` epochs (He et al. 2015)."""
 
     def current(clock: Clock) -> float:
         best, waited, drops = float("inf"), 0, 0

@@ -79,9 +79,9 @@ def train(
                 unread.append(train_step(net, loss, optimizer, to_device(x, net), y))
                 state.step, state.batch = state.step + 1, state.batch + 1
                 save = checkpointer is not None and (checkpointer.due() or interrupted())
-                if len(unread) >= READ_EVERY or save or state.batch == len(data):
-                    if not read(unread, state):
-                        course.diagnose(state, checkpointer)
+                look = len(unread) >= READ_EVERY or save or state.batch == len(data)
+                if look and not read(unread, state):
+                    course.diagnose(state, checkpointer)
                 if save and checkpointer:
                     checkpointer.save(net, optimizer, state)
                 for callback in callbacks:

@@ -126,7 +126,7 @@ def alexnet_lecture(num_classes: int = 1000) -> Network:
 
 
 def alexnet_cifar(num_classes: int = 10) -> Network:
-    """For 32×32 pictures: five convolutions, overlapping pools, LRN and three fully connected layers, 1.7 M parameters."""
+    """For 32×32 pictures: five convolutions, overlapping pools, LRN; 1,793,226 parameters."""
 
     def lrn() -> LocalResponseNorm:
         return LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=1.0)

@@ -14,7 +14,7 @@ from . import architecture
 
 
 class Printed(NamedTuple):
-    """A count on a slide: of which layer ("all": the network), as it is printed, with or without the biases, and why."""
+    """A count on a slide: of a layer ("all": the network), as printed, with or without the biases, and why."""
 
     layer: str
     printed: str
@@ -29,7 +29,6 @@ class Count(NamedTuple):
     printed: str
     computed: int
     why: str
-
 
 
 PRINTED: dict[str, list[Printed]] = {
@@ -60,7 +59,9 @@ PRINTED: dict[str, list[Printed]] = {
         Printed("all", "27.55 M", False, "fc6 is nine times as large; with biases 60,965,224"),
     ],
     "alexnet": [
-        Printed("conv2", "0.6 M", False, "192·64·5·5: torchvision's has 64 and 192 maps where the lecture has 96 and 256"),
+        Printed(
+            "conv2", "0.6 M", False, "192·64·5·5: torchvision's has 64 and 192 maps where the lecture has 96 and 256"
+        ),
         Printed("conv3", "0.8 M", False, "384·192·3·3"),
         Printed("conv4", "1.372 M", False, "256·384·3·3"),
         Printed("fc6", "4 M", False, "256·6·6·4096: padding leaves 6×6 where the lecture has 2×2"),

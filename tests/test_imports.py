@@ -49,7 +49,9 @@ def imported(tree: ast.AST, package: str) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in ("import_module", "__import__"):
-                yield node.lineno, resolve_name(str(node.args[0].value), package)
+                anchor = node.args[1] if len(node.args) > 1 else None  # of a relative name
+                start = str(anchor.value) if isinstance(anchor, ast.Constant) else package
+                yield node.lineno, resolve_name(str(node.args[0].value), start)
 
 
 def violations(root: Path) -> list[str]:
@@ -80,7 +82,7 @@ def test_no_file_imports_against_the_direction() -> None:
         ("minicnn/training.py", "from .models.lenet import lenet5"),
         ("minicnn/layers/conv.py", "def build():\n    from minicnn.models import build"),
         ("minicnn/training.py", "import minicnn\nnet = minicnn.models.build('lenet5')"),
-        ("minicnn/training.py", "import importlib\nimportlib.import_module('.models', 'minicnn')"),
+        ("minicnn/layers/conv.py", "import importlib\nimportlib.import_module('.models', 'minicnn')"),
         ("minicnn/training.py", "from .cli import app"),
         ("models/lenet.py", "from ..experiments import demo"),
         ("models/lenet.py", "import minicnn.cli.app as app"),

@@ -1,8 +1,8 @@
 """Smooth activations: their derivative is a function of their value, so y is all that is kept.
 
-    tanh       dx = dy · (1 − y²)
-    sigmoid    dx = dy · y · (1 − y)
-    softmax    dx = y · (dy − Σ dy·y)        over the last axis
+tanh       dx = dy · (1 − y²)
+sigmoid    dx = dy · y · (1 − y)
+softmax    dx = y · (dy − Σ dy·y)        over the last axis
 """
 
 from __future__ import annotations

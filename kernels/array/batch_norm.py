@@ -1,9 +1,9 @@
 """Batch normalization (Ioffe & Szegedy 2015, section 3): each channel to mean 0 and variance 1, then γ·x̂ + β.
 
-    forward    x̂ = (x − μ)/σ,  σ = √(var + ε),  y = γ·x̂ + β
-    backward   dβ = Σ dy        dγ = Σ dy·x̂
-               dx = (γ/σ) · (dy − dβ/M − x̂·dγ/M)        when μ and σ come from the batch of M values itself
-               dx = (γ/σ) · dy                           when they are constants (running averages)
+forward    x̂ = (x − μ)/σ,  σ = √(var + ε),  y = γ·x̂ + β
+backward   dβ = Σ dy        dγ = Σ dy·x̂
+           dx = (γ/σ) · (dy − dβ/M − x̂·dγ/M)        when μ and σ come from the batch of M values itself
+           dx = (γ/σ) · dy                           when they are constants (running averages)
 """
 
 from __future__ import annotations

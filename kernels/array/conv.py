@@ -93,7 +93,7 @@ def scatter_patches(dy: Array, w: Array, patches: Patches) -> Array:
     F, Cg, KH, KW = w.shape
     packed = pack(w, groups)
     (top, _), (left, _) = patches.padding
-    N, H, W, C = patches.input_shape
+    _, H, W, C = patches.input_shape
     dx = xp.empty(patches.input_shape, dy.dtype)
     padded = None
     for images, rows in patches.blocks(dy.itemsize):
@@ -191,7 +191,7 @@ class Patches:
         stop = (rows.stop - 1) * self.stride[0] + self.dilation[0] * (self.kernel[0] - 1) + 1
         if not (top or bottom or left or right):
             return x[images, start:stop]
-        N, H, W, C = x.shape
+        _, H, W, C = x.shape
         band = workspace("padded", (images.stop - images.start, stop - start, W + left + right, C), x)
         band.fill(0)
         first, last = max(start - top, 0), min(stop - top, H)  # rows of x itself

@@ -1,6 +1,6 @@
 """Dropout (Srivastava et al. 2014), inverted: what is kept grows by 1/(1 − p), so a trained network needs no change.
 
-    forward    y = x · kept/(1 − p)        backward   dx = dy · kept/(1 − p)
+forward    y = x · kept/(1 − p)        backward   dx = dy · kept/(1 − p)
 """
 
 from __future__ import annotations

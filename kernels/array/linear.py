@@ -1,7 +1,7 @@
 """Fully connected layer.
 
-    forward    y  = x · wᵀ + b
-    backward   dx = dy · w        dw = dyᵀ · x        db = Σₙ dy
+forward    y  = x · wᵀ + b
+backward   dx = dy · w        dw = dyᵀ · x        db = Σₙ dy
 """
 
 from __future__ import annotations

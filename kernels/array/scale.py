@@ -1,6 +1,6 @@
 """One factor and one offset a channel: trainable subsampling's second half (LeCun et al. 1998), and preprocessing.
 
-    forward    y = γ·x + β        backward   dx = γ·dy    dγ = Σ dy·x    dβ = Σ dy
+forward    y = γ·x + β        backward   dx = γ·dy    dγ = Σ dy·x    dβ = Σ dy
 """
 
 from __future__ import annotations

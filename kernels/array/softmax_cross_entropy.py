@@ -1,7 +1,7 @@
 """Softmax and cross-entropy in one, which is exact where the two apart would lose everything to rounding.
 
-    forward    p = softmax(z),  t = (1 − ε)·onehot(target) + ε/K,  loss = −(1/N) Σ t·log p        ε: label smoothing
-    backward   dz = dloss · (p − t)/N
+forward    p = softmax(z),  t = (1 − ε)·onehot(target) + ε/K,  loss = −(1/N) Σ t·log p        ε: label smoothing
+backward   dz = dloss · (p − t)/N
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 COMMANDS = {
-    "demo": ("minicnn.experiments.demo", "Train a network on handwriting and look inside it, in one folder of pictures."),
+    "demo": ("minicnn.experiments.demo", "Train a network on handwriting and look inside it."),
     "train": ("minicnn.cli.train", "Train a network by a recipe, with checkpoints; --resume goes on exactly."),
     "evaluate": ("minicnn.cli.evaluate", "Measure a network's accuracy on a data set."),
     "summary": ("minicnn.cli.summary", "Shapes, parameters, multiply-adds and memory of every layer."),
@@ -26,7 +26,7 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
     "look": (
         "Look at filters and activations.",
         {
-            "filters": ("minicnn.experiments.filters", "The filters of a convolution as tiles, several networks side by side."),
+            "filters": ("minicnn.experiments.filters", "The filters of a convolution, several networks side by side."),
             "activations": ("minicnn.experiments.activations", "What every map of a layer answers to a picture."),
         },
     ),
@@ -35,7 +35,10 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         {
             "saliency": ("minicnn.experiments.saliency", "Which pixels would change the class score most."),
             "guided": ("minicnn.experiments.guided", "The same, letting positive gradients alone through the ReLUs."),
-            "occlusion": ("minicnn.experiments.occlusion", "How the probability drops where a grey patch hides the picture."),
+            "occlusion": (
+                "minicnn.experiments.occlusion",
+                "How the probability drops where a patch hides the picture.",
+            ),
         },
     ),
     "make": (

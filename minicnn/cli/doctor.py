@@ -33,7 +33,10 @@ def findings() -> list[tuple[str, str]]:
         ("executable", sys.executable),
         ("cores", str(os.cpu_count())),
         ("matrix product", blas()),
-        ("kernels", f"{kernels.choose('conv2d_forward').__name__.rpartition('.')[2]} (MINICNN_KERNELS: {setting('MINICNN_KERNELS')})"),
+        (
+            "kernels",
+            f"{kernels.choose('conv2d_forward').__name__.rpartition('.')[2]} (of {', '.join(kernels.FAMILIES)})",
+        ),
         ("GPU", why_no_gpu() or "CuPy can use it"),
         ("MINICNN_DATA", setting("MINICNN_DATA")),
         ("cache", str(cache_folder())),

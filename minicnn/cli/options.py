@@ -9,8 +9,8 @@ import typer
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of a network.")]
-Weights = Annotated[Path | None, typer.Option("--weights", "-w", help="A .safetensors file instead of the shipped weights.")]
+Weights = Annotated[Path | None, typer.Option("--weights", "-w", help="A .safetensors file (default: shipped).")]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same pictures.")]
 Photo = Annotated[Path, typer.Argument(help="A picture file.")]
-Target = Annotated[str | None, typer.Option("--target", "-t", help="Class, by name or number (default: the one predicted).")]
+Target = Annotated[str | None, typer.Option("--target", "-t", help="Class, name or number (default: the predicted).")]

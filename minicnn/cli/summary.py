@@ -16,7 +16,7 @@ from ..models.lecture import counts
 
 def command(
     model: Annotated[str, typer.Argument(help="Name of a network.")],
-    lecture: Annotated[bool, typer.Option("--lecture", help="The lecture's printed counts beside the true ones.")] = False,
+    lecture: Annotated[bool, typer.Option("--lecture", help="The lecture's counts beside the true ones.")] = False,
     classes: Annotated[int | None, typer.Option("--classes", min=1, help="Number of classes.")] = None,
 ) -> None:
     """Output shape, parameters, multiply-adds and memory of every layer, for one picture."""
@@ -84,5 +84,3 @@ def size_text(n: int) -> str:
         if n >= size:
             return f"{n / size:.1f} {unit}"
     return f"{n} B" if n else ""
-
-

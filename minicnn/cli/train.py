@@ -34,7 +34,7 @@ def command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Instead of the recipe's.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Instead of the recipe's: a data set or its folder.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Another data set, or its folder.")] = None,
     device: Device = "cpu",
     settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, such as optimizer.lr=0.1.")] = None,
 ) -> None:
@@ -113,12 +113,11 @@ class Log(Callback):
     def after_epoch(self, net: Layer, state: RunState) -> None:
         last = state.history[-1]
         line = (
-            f"epoch {state.epoch:3d}/{self.epochs}  train loss {last['train_loss']:.4f}  test loss {last['test_loss']:.4f}"
-            f"  test accuracy {100 * last['test_accuracy']:.2f} %  {time.monotonic() - self.start:6.0f} s"
+            f"epoch {state.epoch:3d}/{self.epochs}  train loss {last['train_loss']:.4f}"
+            f"  test loss {last['test_loss']:.4f}  test accuracy {100 * last['test_accuracy']:.2f} %"
+            f"  {time.monotonic() - self.start:6.0f} s"
         )
         self.progress.print(line)
         with open(self.run.path("log.txt"), "a", encoding="utf-8") as file:
             file.write(line + "\n")
         self.run.save("curves.png", training_curves(state.history))
-
-

@@ -7,7 +7,7 @@ on from there sees the same bits as one that was not.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -61,7 +61,7 @@ class Batches:
         whole, left = divmod(len(self.dataset), self.batch_size)
         return whole + (left > 0 and not self.drop_last)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """The batches of an epoch (0, 1, …), from batch `start` on.
 
         The arrays belong to the caller. What goes wrong while a batch is prepared is raised where that batch would be
@@ -77,7 +77,7 @@ class Batches:
         """One batch alone, the same bits as in its place of the epoch."""
         return self._prepare(self._order(epoch), epoch, range(len(self))[index])
 
-    def _epoch(self, epoch: int, start: int) -> Iterator[Batch]:
+    def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         order = self._order(epoch)
         prepared: deque[Future[Batch]] = deque()
         worker = ThreadPoolExecutor(1, thread_name_prefix="minicnn-batches")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -40,7 +40,7 @@ class Dataset:
     of errors. Raises MinicnnError where these do not fit together.
     """
 
-    images: np.ndarray | Images
+    images: Any  # np.ndarray | Images; nearly all who use it have an array
     labels: np.ndarray
     class_names: tuple[str, ...]
     name: str

@@ -35,7 +35,7 @@ class PictureFiles:
     """Files as the images of a data set, uint8 (N, C, size, size), decoded each time they are indexed.
 
     Each picture is resized to `short_side` (bicubic) and cropped to the `size`x`size` pixels in its middle. Indexing
-    raises MinicnnError, which names the file, where a picture is damaged. Safe to index from several threads.
+    raises MinicnnError, which names the file, where a picture is damaged.
     """
 
     def __init__(self, paths: Sequence[Path], size: int, short_side: int | None = None, mode: str = "RGB") -> None:

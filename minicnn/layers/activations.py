@@ -18,7 +18,7 @@ RULES = ("gradient", "guided", "deconvnet", "redirected")
 
 @register(Example({}, (3, 4, 5)), Example({}, (7,)), Example({}, (2, 9)))
 class ReLU(Layer):
-    """y = max(x, 0), any shape. `rule` is how it goes back: gradient, guided, deconvnet, redirected (kernels/array/relu.py)."""
+    """y = max(x, 0), any shape. `rule` is how it goes back: one of RULES (kernels/array/relu.py)."""
 
     def __init__(self, rule: str = "gradient") -> None:
         check_rule(rule)

@@ -164,7 +164,7 @@ class Sequential(Chain):
     ),
 )
 class Residual(Chain):
-    """y = layers(x) + shortcut(x) (He et al. 2015, equation 1); the shortcut is the identity unless a layer is given."""
+    """y = layers(x) + shortcut(x) (He et al. 2015, equation 1); without a shortcut layer it is x itself."""
 
     def chain(self) -> list[str]:
         return [name for name in self._children if name != "shortcut"]
@@ -178,6 +178,7 @@ class Residual(Chain):
             found.update(more)
         if not need_y:
             return None, found
+        assert y is not None and straight is not None
         if y.shape != straight.shape:
             raise self.error(f"the layers give {y.shape[1:]}, the shortcut {straight.shape[1:]}")
         return y + straight, found
@@ -211,16 +212,19 @@ class Concat(Container):
 
     def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
         self.forget()
-        need_y, parts, found = "" in wanted, [], {}
+        need_y = "" in wanted
+        parts: list[Array] = []
+        found: dict[str, Array] = {}
         for name in self._children:
             if need_y or name in wanted or below(name, wanted):
                 y, more = self.trace_child(name, x, wanted, remember, need_y)
-                parts.append(y)
                 found.update(more)
+                parts += [] if y is None else [y]
         if not need_y:
             return None, found
         if len({part.shape[:1] + part.shape[2:] for part in parts}) > 1:
-            raise self.error(f"cannot join {', '.join(str(part.shape[1:]) for part in parts)}: only channels may differ")
+            shapes = ", ".join(str(part.shape[1:]) for part in parts)
+            raise self.error(f"cannot join {shapes}: only the channels may differ")
         if remember is not None:
             self._widths = tuple(part.shape[1] for part in parts)
         xp = get_array_module(x)

@@ -71,7 +71,9 @@ class Convolution(Layer):
     Example({"in_channels": 1, "out_channels": 7, "kernel_size": 1, "stride": 2, "bias": False}, (1, 5, 5)),
 )
 class Conv2d(Convolution):
-    """Two-dimensional convolution: (N, C, H, W) -> (N, F, OH, OW), OH = (H − (dilation·(KH − 1) + 1) + top + bottom)/stride + 1.
+    """Two-dimensional convolution: (N, C, H, W) -> (N, F, OH, OW).
+
+    OH = ⌊(H + top + bottom − dilation·(KH − 1) − 1)/stride⌋ + 1, and OW likewise.
 
     weight (F, C/groups, KH, KW), bias (F,). kernel_size, stride and dilation are one number or (rows, columns);
     padding is one number, (rows, columns) or ((top, bottom), (left, right)). Weights start as He et al. 2015.

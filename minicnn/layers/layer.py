@@ -216,7 +216,7 @@ class Layer:
             vars(nodes[path])["random_state"] = tuple(state)
 
     def to(self, device: str | None = None, *, dtype: Any = None) -> Layer:
-        """Move parameters and buffers to "cpu" or "cuda", or convert them to another float dtype. Forgets activations."""
+        """Move parameters and buffers to "cpu" or "cuda", or convert them to another dtype. Forgets activations."""
         from ..device import device_module
 
         xp = device_module(device) if device else None
@@ -241,7 +241,9 @@ class Layer:
         targets: dict[str, Parameter | Buffer] = {**self.named_parameters(), **self.named_buffers()}
         for name, target in targets.items():
             if name not in state:
-                raise MinicnnError(f"weights: {name} {target.shape} is missing{nearest(name, set(state) - set(targets))}")
+                raise MinicnnError(
+                    f"weights: {name} {target.shape} is missing{nearest(name, set(state) - set(targets))}"
+                )
             if tuple(state[name].shape) != target.shape:
                 raise MinicnnError(f"weights: {name} has shape {tuple(state[name].shape)}, expected {target.shape}")
         extra = sorted(set(state) - set(targets))

@@ -17,7 +17,7 @@ from .registry import Example, register
 
 @register(Example({"p": 0.5}, (3, 4, 5)), Example({"p": 0.2}, (9,)), Example({"p": 0.0}, (4,)))
 class Dropout(Layer):
-    """Training: each value is 0 with probability p, the others grow by 1/(1 − p) (Srivastava et al. 2014). Else: nothing.
+    """In training each value is 0 with probability p, the others grow by 1/(1 − p) (Srivastava et al. 2014).
 
     What is dropped is a function of `random_state` = (seed, forward passes so far), so a resumed run goes on exactly.
     """

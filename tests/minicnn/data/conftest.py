@@ -46,18 +46,18 @@ def real_data(monkeypatch):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `contents` by their names, `content` under every other. `cut` ends the first answer after so many bytes."""
+    """Serves `contents` by their names, `content` under any other. `cut` ends one answer after so many bytes."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = b""
-        self.contents = {}
+        self.contents: dict[str, bytes] = {}
         self.ranges = True
-        self.cut = None
+        self.cut: int | None = None
         self.delay = 0.0
-        self.asked = []  # (path, Range header) of each request
+        self.asked: list[tuple[str, str | None]] = []  # (path, Range header) of each request
 
     def url(self, name="file"):
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -66,6 +66,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
+        assert isinstance(server, Server)
         asked = self.headers.get("Range")
         server.asked.append((self.path, asked))
         if self.path.startswith("/redirect/"):

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -50,7 +52,8 @@ def test_each_picture_has_a_draw_of_its_own_and_its_channels_share_it(augment):
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
 def test_every_crop_is_a_window_of_the_padded_picture_and_all_windows_come(mode):
     x = pictures(n=500, c=2)
-    padded = np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2)), mode={"zeros": "constant", "reflect": "reflect"}[mode])
+    border = ((0, 0), (0, 0), (2, 2), (2, 2))
+    padded = np.pad(x, border) if mode == "zeros" else np.pad(x, border, mode="reflect")
     seen = set()
     for image, wide in zip(RandomCrop(2, mode)(x, rng()), padded, strict=True):
         places = [(i, j) for i in range(5) for j in range(5) if np.array_equal(wide[:, i : i + 9, j : j + 12], image)]
@@ -92,9 +95,10 @@ def test_a_cutout_is_one_square_that_may_leave_the_picture():
 @pytest.mark.parametrize("size", [(9, 12), (12, 9), (8, 8)])
 def test_bilinear_interpolation_is_scipys(size):
     augment = RandomAffine(degrees=40, translate=3, scale=0.3, shear=20)
-    x = pictures(20, 2, *size, dtype=np.float64)
+    height, width = size
+    x = pictures(20, 2, height, width, np.float64)
     y = augment(x, rng(4))
-    rows, columns = augment._sources(20, *size, rng(4))
+    rows, columns = augment._sources(20, height, width, rng(4))
     for image, result, row, column in zip(x, y, rows, columns, strict=True):
         for channel, got in zip(image, result, strict=True):
             padded = np.pad(channel, 20)  # SciPy's own border is not a border of zeros that are interpolated with
@@ -150,7 +154,11 @@ def test_the_shear_slants_verticals_and_keeps_rows():
 
 
 def test_a_recipe_names_them():
-    steps = [{"name": "crop", "padding": 3, "mode": "reflect"}, {"name": "flip"}, {"name": "cutout", "size": 6}]
+    steps: list[dict[str, Any]] = [
+        {"name": "crop", "padding": 3, "mode": "reflect"},
+        {"name": "flip"},
+        {"name": "cutout", "size": 6},
+    ]
     assert from_config(steps) == Compose((RandomCrop(3, "reflect"), HorizontalFlip(), Cutout(6)))
     assert steps[0]["name"] == "crop"
     more = [{"name": "shift", "pixels": 1}, {"name": "affine", "degrees": 5, "translate": 1, "scale": 0.2, "shear": 0}]

@@ -72,7 +72,11 @@ def test_an_epoch_resumed_in_the_middle_sees_the_same_bits():
 
 def test_the_draws_of_two_batches_do_not_repeat_each_other():
     seen = []
-    augment = lambda images, rng: (seen.append(rng.random()), images)[1]  # noqa: E731
+
+    def augment(images, rng):
+        seen.append(rng.random())
+        return images
+
     for seed in (0, 1):
         for epoch in (0, 1):
             list(Batches(DATA, 5, seed=seed, augment=augment).epoch(epoch))
@@ -118,7 +122,11 @@ def test_the_thread_ends_with_the_consumer():
 
 def test_no_more_than_three_batches_are_prepared_ahead():
     prepared = []
-    augment = lambda images, rng: (prepared.append(1), images)[1]  # noqa: E731
+
+    def augment(images, rng):
+        prepared.append(1)
+        return images
+
     batches = Batches(DATA, 1, augment=augment).epoch(0)
     next(batches)
     threading.Event().wait(0.05)

@@ -1,9 +1,10 @@
 import gzip
-import importlib.util
+import importlib.machinery
 import io
 import os
 import pickle
 import tarfile
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -309,9 +310,10 @@ def script(archive):
     path = archive.parent.parent / "tools" / "make_cifar10_batches.py"
     if not path.is_file():
         pytest.skip("tools/make_cifar10_batches.py is not beside MINICNN_DATA")
-    spec = importlib.util.spec_from_file_location("make_cifar10_batches", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = importlib.machinery.SourceFileLoader("make_cifar10_batches", str(path))
+    module = types.ModuleType(loader.name)
+    module.__file__ = str(path)
+    loader.exec_module(module)
     return module
 
 

@@ -95,7 +95,7 @@ def test_the_digits_need_no_network_and_have_a_fixed_split():
     train, test = data.load("digits", "train"), data.load("digits", "test")
     assert train.images.shape == (1437, 1, 28, 28) and test.images.shape == (360, 1, 28, 28)
     assert np.bincount(test.labels).tolist() == [36] * 10
-    assert data.available("digits").name == "sklearn" and data.where("digits").endswith("sklearn")
+    assert str(data.available("digits")) == data.where("digits") and data.where("digits").endswith("sklearn")
     assert train.images.max() == 255 and train.images.min() == 0
     assert data.load("digits", "test").fingerprint() == test.fingerprint()
     everything = np.concatenate([train.images, test.images]).reshape(1797, -1)

@@ -123,7 +123,7 @@ def test_only_https_is_asked(remote, url, tmp_path):
 
 def test_a_redirect_away_from_https_is_not_followed(remote, server, tmp_path):
     url = server.url("redirect/http://example.invalid/file")
-    with pytest.raises(DownloadError, match="refused: http://example.invalid is not https"):
+    with pytest.raises(DownloadError, match=r"refused: http://example\.invalid is not https"):
         fetch(replace(remote, urls=(url,)), tmp_path)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minicnn import data
+from minicnn import data, pictures
 from minicnn.data import Batches, folder
 from minicnn.errors import MinicnnError
 
@@ -130,8 +130,12 @@ def test_pictures_are_decoded_only_when_asked_for(tmp_path, monkeypatch):
     for k in range(6):
         save(tmp_path / "a" / f"{k}.png", (40 * k, 0, 0))
     opened = []
-    real = folder.load_picture
-    monkeypatch.setattr(folder, "load_picture", lambda path, mode: (opened.append(path.name), real(path, mode=mode))[1])
+
+    def load_picture(path, mode):
+        opened.append(path.name)
+        return pictures.load_picture(path, mode=mode)
+
+    monkeypatch.setattr(folder, "load_picture", load_picture)
     dataset = data.load(tmp_path, "test", size=8)
     part = dataset.subset(np.array([5, 1])).subset(slice(1, 2))
     assert len(dataset) == 6 and len(part) == 1 and opened == []
@@ -230,7 +234,9 @@ def test_the_sample_of_imagenet_has_a_picture_of_each_class(real_data, tmp_path)
     known = real_data("imagenet-classes.txt").read_text().split("\n")
     with tarfile.open(archive) as tar:
         for member in [m for m in tar if m.isfile()][::50]:
-            (tmp_path / member.name.split("/")[1]).write_bytes(tar.extractfile(member).read())
+            content = tar.extractfile(member)
+            assert content is not None
+            (tmp_path / member.name.split("/")[1]).write_bytes(content.read())
     ids = [line.split()[0] for line in known if line]
     dataset = data.load(tmp_path, "test", size=227, short_side=256, classes=ids)
     assert dataset.labels.tolist() == list(range(0, 1000, 50))
