@@ -24,7 +24,7 @@ DATA = {
 CORE = [
     "numpy>=2.0",
     "pillow>=11.0",
-    "typer>=0.15",
+    "typer>=0.16",
     "rich>=13.7",
     "safetensors>=0.4.3",
     "platformdirs>=4.0",
@@ -42,7 +42,7 @@ EXTRAS = {
     "test": [
         "pytest>=8.3",
         "pytest-xdist>=3.6.1",
-        "pytest-cov>=6.0",
+        "pytest-cov>=7.0",
         "hypothesis>=6.100",
         "ruff>=0.12",
         "mypy>=1.15",

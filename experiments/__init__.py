@@ -1,14 +1,42 @@
-"""The techniques of the lectures, one file each: the function, and the command that calls it."""
+"""The techniques of the lectures, one file each: the function, and the command that calls it.
+
+`minicnn.experiments.saliency` is the function, whose file has the same name.
+"""
 
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
-_FUNCTIONS = {"saliency": "saliency"}  # name -> module
+_FUNCTIONS = {  # name -> file
+    "activation_maps": "activations",
+    "demo": "demo",
+    "filters": "filters",
+    "fool": "fool",
+    "guided_backprop": "guided",
+    "occlusion": "occlusion",
+    "saliency": "saliency",
+    "visualize": "visualize",
+}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _FUNCTIONS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+class _Techniques(ModuleType):
+    """This package. Python gives a package every module that is imported from it as an attribute, and would so hide a
+    function behind the file of the same name: here the function wins."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _FUNCTIONS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in _FUNCTIONS):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *_FUNCTIONS})
+
+
+sys.modules[__name__].__class__ = _Techniques

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from minicnn import models
+from minicnn import kernels, models
+from minicnn.boxes import beside, framed, stack
+from minicnn.errors import MinicnnError
+from minicnn.figures import colour_bar
 from minicnn.kernels.backend import Array
+from minicnn.layers import Conv2d, Layer, Shape
+from minicnn.layers.containers import Container
 from minicnn.network import Network
 from minicnn.parameter import transfer
 from minicnn.pictures import load_picture, notes, to_picture
 from minicnn.run import Run
+
+# Networks and pictures
 
 
 def load_network(model: str, weights: Path | None = None, device: str = "cpu") -> Network:
@@ -22,6 +32,77 @@ def load_network(model: str, weights: Path | None = None, device: str = "cpu") -
     net = models.load(model, weights=weights)
     net.to(device)
     return net
+
+
+def read_photo(path: Path, net: Network) -> tuple[Array, Image.Image]:
+    """(the network's input (1, C, H, W) on its device, the picture that it sees); says what was unusual about the file."""
+    picture = load_picture(path)
+    _, height, width = net.input_shape
+    said = list(notes(picture))
+    if picture.width < width or picture.height < height:
+        said.append(f"{picture.width}×{picture.height} pixels, enlarged to the network's {width}×{height}")
+    for note in said:
+        print(f"{path}: {note}")
+    x = net.prepare(picture)
+    return transfer(x, like=net.parameters()[0].value), to_picture(x[0])
+
+
+@contextmanager
+def evaluating(net: Layer) -> Iterator[None]:
+    """Within the block the network is in evaluation mode."""
+    training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(training)
+
+
+def check_one(image: Array) -> None:
+    """Raise MinicnnError when `image` is not one picture (1, C, H, W)."""
+    if image.ndim != 4 or image.shape[0] != 1:
+        raise MinicnnError(f"expected one picture (1, C, H, W), got {tuple(image.shape)}")
+
+
+def first_convolution(net: Network) -> str:
+    """The name of the first convolution. Raises MinicnnError where there is none."""
+    name = next((path for path, layer in net.layers() if isinstance(layer, Conv2d)), None)
+    if name is None:
+        raise MinicnnError(f"{net.name} has no convolution")
+    return name
+
+
+def probabilities(net: Network, x: Array) -> np.ndarray:
+    """The probabilities of the classes (N, classes) of pictures (N, C, H, W)."""
+    return to_numpy(kernels.softmax_forward(net.scores(x), remember=None)[0])
+
+
+def describe(net: Network, x: Array) -> str:
+    """"7 (98.3 %)": the class that the network sees, and how sure it is."""
+    best = net.predict(x, top=1)[0][0]
+    return f"{best.name} ({100 * best.probability:.1f} %)"
+
+
+def to_numpy(a: Array) -> np.ndarray:
+    """An array of any device on the host."""
+    return a if isinstance(a, np.ndarray) else a.get()
+
+
+MEMORY = 64 << 20  # bytes that the activations of a batch may take
+
+
+def pictures_at_once(net: Network, input_shape: Shape, memory: int = MEMORY) -> int:
+    """How many pictures (C, H, W) go through a forward pass that remembers nothing within `memory` bytes; at least 1."""
+    return max(1, memory // (4 * _widest(net, input_shape)))
+
+
+def _widest(layer: Layer, shape: Shape) -> int:
+    """An upper bound of the numbers held at once for one picture: what each level takes and gives, the widest inside."""
+    inner = layer.inputs(shape) if isinstance(layer, Container) else ()
+    return prod(shape) + prod(layer.output_shape(shape)) + max((_widest(child, s) for child, s in inner), default=0)
+
+
+# Results
 
 
 def open_run(out: Path, *, seed: int, inputs: list[Path | None], **settings: Any) -> Run:
@@ -33,21 +114,7 @@ def open_run(out: Path, *, seed: int, inputs: list[Path | None], **settings: Any
     return run
 
 
-def read_photo(path: Path, net: Network) -> tuple[Array, Image.Image]:
-    """(the network's input (1, C, H, W), the picture that it sees); says what was unusual about the file."""
-    picture = load_picture(path)
-    for note in notes(picture):
-        print(f"{path}: {note}")
-    x = net.prepare(picture)
-    return transfer(x, like=net.parameters()[0].value), to_picture(x[0])
-
-
-def describe(net: Network, x: Array) -> str:
-    """ "7 (98.3 %)": the class that the network sees, and how sure it is."""
-    best = net.predict(x, top=1)[0][0]
-    return f"{best.name} ({100 * best.probability:.1f} %)"
-
-
-def to_numpy(a: Array) -> np.ndarray:
-    """An array of any device on the host."""
-    return a if isinstance(a, np.ndarray) else a.get()
+def with_legend(figure: Image.Image, *bars: tuple[float, str, bool]) -> Image.Image:
+    """A figure, and beneath it the colour bars of its maps: (the top value, what it means, whether it is signed)."""
+    drawn = [colour_bar(top, meaning, signed=signed, width=260) for top, meaning, signed in bars]
+    return stack([figure, framed(beside(drawn, gap=40), 8)], gap=0)

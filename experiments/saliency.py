@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from minicnn.cli.options import Device, Model, Out, Photo, Seed, Target, Weights
-from minicnn.figures import heatmap, labelled_row, overlay
+from minicnn.figures import heatmap, labelled_row, overlay, top_value
 from minicnn.kernels.backend import Array, get_array_module
 from minicnn.network import Network
+from minicnn.pictures import to_picture
 
-from .common import describe, load_network, open_run, read_photo, to_numpy
+from .common import check_one, describe, evaluating, load_network, open_run, read_photo, to_numpy, with_legend
 
 
 class Saliency(NamedTuple):
-    """map (H, W) ≥ 0: the saliency; gradient (C, H, W): ∂S_c/∂x; target: the class."""
+    """map (H, W) ≥ 0: the saliency; gradient (C, H, W): ∂S_c/∂x; target: the class c."""
 
     map: np.ndarray
     gradient: np.ndarray
@@ -33,13 +35,25 @@ def saliency(net: Network, image: Array, target: int | str | None = None) -> Sal
 
     Example: `saliency(net, net.prepare(load_picture("cat.jpg"))).map`
     """
-    net.eval()
-    scores = net.activations(image, [net.score_layer], remember="input")[net.score_layer]  # (1, classes)
-    c = int(scores[0].argmax()) if target is None else net.class_index(target)
-    one = get_array_module(scores).zeros_like(scores)
-    one[0, c] = 1
-    gradient = to_numpy(net.input_gradient({net.score_layer: one})[0])  # (C, H, W)
+    check_one(image)
+    with evaluating(net):
+        scores = net.activations(image, [net.score_layer], remember="input")[net.score_layer]  # (1, classes)
+        c = int(scores[0].argmax()) if target is None else net.class_index(target)
+        one = get_array_module(scores).zeros_like(scores)
+        one[0, c] = 1
+        gradient = to_numpy(net.input_gradient({net.score_layer: one})[0])  # (C, H, W)
     return Saliency(np.abs(gradient).max(axis=0), gradient, c)
+
+
+def draw(net: Network, image: Array, result: Saliency) -> Image.Image:
+    """The picture, its saliency, and the one over the other."""
+    picture, top = to_picture(to_numpy(image)), top_value(result.map)
+    row = [
+        (f"seen as {describe(net, image)}", picture),
+        (f"saliency for {net.class_name(result.target)}", heatmap(result.map, top=top)),
+        ("over the picture", overlay(picture, result.map, top=top)),
+    ]
+    return with_legend(labelled_row(row), (top, "change of the score for a change of the pixel, |∂S/∂x|", False))
 
 
 def command(
@@ -54,10 +68,9 @@ def command(
     """Which pixels would change the class score most?"""
     net = load_network(model, weights, device)
     with open_run(out, seed=seed, inputs=[photo, weights], model=model, target=target, device=device) as run:
-        x, picture = read_photo(photo, net)
+        x, _ = read_photo(photo, net)
         result = saliency(net, x, target)
+        run.save("saliency.png", draw(net, x, result))
         name = net.class_name(result.target)
-        row = [(describe(net, x), picture), (f"saliency for {name}", heatmap(result.map))]
-        run.save("saliency.png", labelled_row([*row, ("overlay", overlay(picture, result.map))]))
-        run.finish(target=name)
+        run.finish(target=name, seen_as=describe(net, x))
         print(f"seen as {describe(net, x)}; the saliency for {name} is in {run.path('saliency.png')}")

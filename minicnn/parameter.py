@@ -169,8 +169,14 @@ def stretches(parameters: Iterable[Parameter]) -> list[Stretch]:
 
 
 def transfer(a: Array, *, like: Array) -> Array:
-    """`a` as an array of `like`'s library and dtype. The only place where an array changes its device."""
+    """`a` as an array of `like`'s library and dtype. With `to_host` the only place where one changes its device."""
     source, target = get_array_module(a), get_array_module(like)
     if source is not target:
         a = target.asarray(source.asnumpy(a) if source is not np else a)
     return a.astype(like.dtype, copy=False)
+
+
+def to_host(a: Array) -> np.ndarray:
+    """An array of any device, or a NumPy number, as a contiguous NumPy array."""
+    xp = get_array_module(a)
+    return np.asarray(a if xp is np else xp.asnumpy(a), order="C")

@@ -87,7 +87,8 @@ def fit(picture: Image.Image | np.ndarray, shape: tuple[int, int, int]) -> np.nd
     """The middle of a picture (PIL, or an array (C, H, W) in [0, 1]) as (C, H, W) float32 of `shape`, a network input.
 
     It is scaled, bilinear and smoothed where it shrinks, to cover `shape`; for inputs of 200 to 256 pixels so that
-    the short side is 256, as ImageNet networks are tested. Colour becomes grey by its luma (ITU-R BT.601), grey becomes colour.
+    the short side is 256, as ImageNet networks are tested. Colour becomes grey by its luma (ITU-R BT.601), grey becomes
+    colour.
     """
     channels, height, width = shape
     if isinstance(picture, Image.Image):

@@ -1,8 +1,10 @@
-"""What all tests share: where the real data lie, and how hypothesis draws its examples."""
+"""What all tests share: where the real data lie, how hypothesis draws its examples, and `--layers` for one's own layers."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,21 @@ from hypothesis import settings
 # Few examples, so that the whole suite stays short; in CI the same ones each time.
 settings.register_profile("minicnn", max_examples=25, deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("minicnn")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--layers", metavar="FILE.py", help="run this file first: the layers that it registers are tested")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    file = config.getoption("--layers")
+    if not file:
+        return
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file) if Path(file).is_file() else None
+    if spec is None or spec.loader is None:
+        raise pytest.UsageError(f"--layers {file}: expected a Python file")
+    sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[spec.name])
 
 
 @pytest.fixture(scope="session")

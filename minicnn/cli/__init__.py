@@ -74,18 +74,23 @@ def app(words: Sequence[str]) -> typer.Typer:
     return root
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from minicnn import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """minicnn: a deep learning framework from scratch, and what can be seen inside its networks."""
     global _debug
     _debug = debug
-    if version:
-        from minicnn import __version__
-
-        print(__version__)
-        raise typer.Exit
 
 
 def _add(group: typer.Typer, name: str, module: str, text: str, *, wanted: bool) -> None:

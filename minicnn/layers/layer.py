@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import MinicnnError, nearest
 from ..kernels.backend import Array, get_array_module
-from ..parameter import Buffer, Parameter, pack, transfer
+from ..parameter import Buffer, Parameter, pack, to_host, transfer
 
 Remember = Literal["all", "input"] | None
 Shape = tuple[int, ...]
@@ -103,13 +103,16 @@ class Layer:
 
     def check_input(self, x: Array) -> None:
         """Raise MinicnnError when x is not an array that this layer can take."""
-        get_array_module(x)  # TypeError for what is no array
+        xp = get_array_module(x)  # TypeError for what is no array
         if self.ndim and x.ndim != self.ndim:
             raise self.error(f"expected {self.ndim} dimensions, got {tuple(x.shape)}")
-        parameters = self.own_parameters()
-        wanted = next(iter(parameters.values())).value.dtype if parameters else x.dtype
-        if x.dtype != wanted or x.dtype.kind != "f":
-            raise self.error(f"expected {wanted if wanted.kind == 'f' else 'float32'}, got {x.dtype}")
+        if x.ndim < 2 or 0 in x.shape[1:]:
+            raise self.error(f"expected (N, C, …), none but N of them 0, got {tuple(x.shape)}")
+        own = next((parameter.value for parameter in self.own_parameters().values()), x)
+        if x.dtype != own.dtype or x.dtype.kind != "f":
+            raise self.error(f"expected {own.dtype if own.dtype.kind == 'f' else 'float32'}, got {x.dtype}")
+        if get_array_module(own) is not xp:
+            raise self.error(f"expected an array of {get_array_module(own).__name__}, as its weights, got {xp.__name__}")
         self.output_shape(tuple(x.shape[1:]))
 
     def error(self, text: str) -> MinicnnError:
@@ -251,7 +254,7 @@ class Layer:
             raise MinicnnError(f"weights: {extra[0]} is not in the network{nearest(extra[0], targets)}")
         for name, target in targets.items():
             if isinstance(target, Parameter) and not target.initialized:
-                target.value = np.asarray(state[name]).astype(np.float32)
+                target.value = to_host(state[name]).astype(np.float32)
             else:
                 target.value[...] = transfer(state[name], like=target.value)
         pack(self.parameters())

@@ -59,7 +59,7 @@ class Flatten(Layer):
     """(N, C, H, W) -> (N, C·H·W), in the order (C, H, W) that weights from elsewhere expect: one copy."""
 
     def compute(self, x: Array, remember: Remember) -> tuple[Array, Any]:
-        return channels_first(x).reshape(x.shape[0], -1), x.shape  # x is channels last here
+        return channels_first(x).reshape(x.shape[0], prod(x.shape[1:])), x.shape  # x is channels last here
 
     def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
         N, *positions, C = cache

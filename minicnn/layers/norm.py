@@ -11,7 +11,7 @@ import numpy as np
 from .. import kernels
 from ..initialization import ones, zeros
 from ..kernels.backend import Array, get_array_module
-from ..parameter import Buffer, Init, Parameter
+from ..parameter import Buffer, Init, Parameter, to_host
 from .layer import Layer, Remember, Shape, accumulate
 from .registry import Example, register
 
@@ -169,7 +169,7 @@ class Normalize(Layer):
             raise self.error(f"mean {tuple(mean)}, std {tuple(std)}: expected as many, and no std of 0")
 
     def after_loading(self) -> None:
-        self.bgr = bool(self.order.value[0] > 0)  # read here once: in a forward pass it would wait for the device
+        self.bgr = bool(to_host(self.order.value)[0] > 0)  # read here once: in a forward pass it would wait for the device
 
     def compute(self, x: Array, remember: Remember) -> tuple[Array, Any]:
         factor = (self.scale.value / self.std.value).astype(x.dtype)

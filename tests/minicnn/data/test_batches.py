@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from minicnn.data import Batches, Compose, Cutout, Dataset, HorizontalFlip, RandomShift
+from minicnn.data.batches import _generator
 from minicnn.errors import MinicnnError
 
 N = 23
@@ -81,6 +82,9 @@ def test_the_draws_of_two_batches_do_not_repeat_each_other():
         for epoch in (0, 1):
             list(Batches(DATA, 5, seed=seed, augment=augment).epoch(epoch))
     assert len(set(seen)) == 20
+    # Nor those of the shuffle: NumPy's SeedSequence takes (1, 2) for (1, 2, 0).
+    assert np.random.SeedSequence((1, 2)).generate_state(1) == np.random.SeedSequence((1, 2, 0)).generate_state(1)
+    assert _generator(1, 2).random() != _generator(1, 2, 0).random()
 
 
 def test_the_data_set_is_not_changed():
