@@ -1,10 +1,11 @@
-"""The activations of a layer (Yosinski, Clune, Nguyen, Fuchs, Lipson 2015, section 2): what each map answers to a picture.
+"""The activations of a layer (Yosinski, Clune, Nguyen, Fuchs, Lipson 2015, section 2): its maps' answers to a picture.
 
 The forward pass runs no deeper than the layer that is asked for. Maps are drawn as grey tiles, vectors as bars.
 """
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw
 from minicnn.boxes import INK, SMALL_SIZE, WHITE, beside, framed, stack, text_box
 from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Weights
 from minicnn.errors import MinicnnError
-from minicnn.figures import labelled_row, tiles, top_value
+from minicnn.figures import labelled_row, tiles
 from minicnn.kernels.backend import Array
 from minicnn.layers import LeakyReLU, ReLU, Sigmoid, Tanh
 from minicnn.network import Network
@@ -24,7 +25,7 @@ from .common import check_one, describe, evaluating, first_convolution, load_net
 
 LARGEST = 112  # a map is drawn at most so large
 PANEL = 900  # and all of them about so wide
-ROW, BAR_HEIGHT = 160, 90  # bars in a row, and pixels of the longest
+ROW, BAR_HEIGHT = 450, 80  # bars in a row, and pixels of the longest
 RED, BLUE = (178, 24, 43), (33, 102, 172)  # the ends of the diverging colours
 
 
@@ -70,18 +71,25 @@ def draw_values(found: Activations, names: tuple[str, ...] = ()) -> Image.Image:
     """The tiles of a layer's maps, each with its number, or the bars of a vector, with `names` where there are some."""
     if found.values.ndim == 1:
         return bars(found.values, names)
-    if found.values.ndim != 3:
-        raise MinicnnError(f"{found.layer}: expected maps (C, H, W) or a vector, got {found.values.shape}")
-    maps = found.values[:, None]  # (C, 1, H, W)
-    top = np.abs(maps).max(axis=(2, 3), keepdims=True)
-    strength = maps / np.where(top > 0, top, 1)
-    shown = 0.5 + strength / 2 if found.signed else strength
-    count, side = len(maps), max(maps.shape[2:])
-    across = max(1, round((count * 1.4) ** 0.5)) if count > 8 else count
-    tile = min(PANEL // across, LARGEST)
+    shown = shades(found)
+    count, side = len(shown), max(shown.shape[2:])
+    tile = min(PANEL // (count if count <= 8 else ceil(count**0.5)), LARGEST)
     if side > tile:
         shown = np.stack([shrunk(m, tile / side) for m in shown])
-    return tiles(shown, columns=across, scale=max(1, tile // side), labels=[str(i) for i in range(count)], padding=6)
+    return tiles(shown, scale=max(1, tile // side), labels=[str(i) for i in range(count)], padding=6)
+
+
+def shades(found: Activations) -> np.ndarray:
+    """Maps as grey pictures (C, 1, H, W) in [0, 1], each on its own scale: 0 is black, or mid grey in a signed layer.
+
+    Raises MinicnnError for a layer without places.
+    """
+    if found.values.ndim != 3:
+        raise MinicnnError(f"{found.layer}: expected maps (C, H, W), got {found.values.shape}")
+    maps = found.values[:, None]
+    top = np.abs(maps).max(axis=(2, 3), keepdims=True)
+    strength = maps / np.where(top > 0, top, 1)
+    return 0.5 + strength / 2 if found.signed else strength
 
 
 def shrunk(one: np.ndarray, factor: float) -> np.ndarray:
@@ -93,7 +101,8 @@ def shrunk(one: np.ndarray, factor: float) -> np.ndarray:
 def bars(values: np.ndarray, names: tuple[str, ...] = ()) -> Image.Image:
     """A vector as bars, red up and blue down from 0, ROW of them in a row; the names beneath where they are few."""
     top = float(np.abs(values).max()) or 1.0
-    step = max(5, min(44, PANEL // min(len(values), ROW)))
+    step = min(44, PANEL // min(len(values), ROW))
+    gap = 1 if step > 4 else 0
     rows = []
     for start in range(0, len(values), ROW):
         some = values[start : start + ROW]
@@ -105,7 +114,8 @@ def bars(values: np.ndarray, names: tuple[str, ...] = ()) -> Image.Image:
             length = round(BAR_HEIGHT * float(value) / top)
             if length:
                 ends = sorted((up, up - length))
-                pen.rectangle((i * step + 1, ends[0], (i + 1) * step - 2, ends[1]), fill=RED if length > 0 else BLUE)
+                sides = i * step + gap, (i + 1) * step - 1 - gap
+                pen.rectangle((sides[0], ends[0], sides[1], ends[1]), fill=RED if length > 0 else BLUE)
         pen.line((0, up, chart.width, up), fill=INK)
         if step >= 24:
             labels = names[start : start + ROW] or [str(start + i) for i in range(len(some))]
@@ -133,7 +143,7 @@ def draw(net: Network, image: Array, found: Activations) -> Image.Image:
 
 
 def shape_text(values: np.ndarray) -> str:
-    """"6 maps of 28×28", or "84 values"."""
+    """What they are: "6 maps of 28×28", or "84 values"."""
     if values.ndim == 1:
         return f"{len(values)} values"
     return f"{len(values)} map{'s' * (len(values) > 1)} of {values.shape[1]}×{values.shape[2]}"
@@ -150,14 +160,14 @@ def command(
 ) -> None:
     """What every map of a layer (default: the first convolution's ReLU) answers to a picture."""
     net = load_network(model, weights, device)
+    x, _ = read_photo(photo, net)
     with open_run(out, seed=seed, inputs=[photo, weights], model=model, layer=layer, device=device) as run:
-        x, _ = read_photo(photo, net)
         found = activation_maps(net, x, layer)
         run.save("activations.png", draw(net, x, found))
         strongest = int(found.values.reshape(len(found.values), -1).max(axis=1).argmax())
         silent, what = found.silent(), "unit" if found.values.ndim == 1 else "map"
         run.finish(layer=found.layer, shape=found.values.shape, strongest=strongest, silent=silent)
         print(
-            f"{found.layer}, {shape_text(found.values)}: the strongest {what} is {strongest} ({found.values.max():.3g}), {silent} "
-            f"{'is' if silent == 1 else 'are'} silent; all are in {run.path('activations.png')}"
+            f"{found.layer}, {shape_text(found.values)}: the strongest {what} is {strongest} "
+            f"({found.values.max():.3g}), silent are {silent}; all are in {run.path('activations.png')}"
         )

@@ -35,7 +35,7 @@ def load_network(model: str, weights: Path | None = None, device: str = "cpu") -
 
 
 def read_photo(path: Path, net: Network) -> tuple[Array, Image.Image]:
-    """(the network's input (1, C, H, W) on its device, the picture that it sees); says what was unusual about the file."""
+    """(The network's input (1, C, H, W) on its device, the picture that it sees); says what is unusual in the file."""
     picture = load_picture(path)
     _, height, width = net.input_shape
     said = list(notes(picture))
@@ -78,7 +78,7 @@ def probabilities(net: Network, x: Array) -> np.ndarray:
 
 
 def describe(net: Network, x: Array) -> str:
-    """"7 (98.3 %)": the class that the network sees, and how sure it is."""
+    """The class that the network sees, and how sure it is: "7 (98.3 %)"."""
     best = net.predict(x, top=1)[0][0]
     return f"{best.name} ({100 * best.probability:.1f} %)"
 
@@ -92,12 +92,12 @@ MEMORY = 64 << 20  # bytes that the activations of a batch may take
 
 
 def pictures_at_once(net: Network, input_shape: Shape, memory: int = MEMORY) -> int:
-    """How many pictures (C, H, W) go through a forward pass that remembers nothing within `memory` bytes; at least 1."""
+    """How many pictures (C, H, W) can go forward at once, nothing remembered, within `memory` bytes; at least 1."""
     return max(1, memory // (4 * _widest(net, input_shape)))
 
 
 def _widest(layer: Layer, shape: Shape) -> int:
-    """An upper bound of the numbers held at once for one picture: what each level takes and gives, the widest inside."""
+    """A bound of the numbers held at once for one picture: what each level takes and gives, and the widest inside."""
     inner = layer.inputs(shape) if isinstance(layer, Container) else ()
     return prod(shape) + prod(layer.output_shape(shape)) + max((_widest(child, s) for child, s in inner), default=0)
 
@@ -116,5 +116,5 @@ def open_run(out: Path, *, seed: int, inputs: list[Path | None], **settings: Any
 
 def with_legend(figure: Image.Image, *bars: tuple[float, str, bool]) -> Image.Image:
     """A figure, and beneath it the colour bars of its maps: (the top value, what it means, whether it is signed)."""
-    drawn = [colour_bar(top, meaning, signed=signed, width=260) for top, meaning, signed in bars]
+    drawn = [colour_bar(top, meaning, signed=signed, width=300) for top, meaning, signed in bars]
     return stack([figure, framed(beside(drawn, gap=40), 8)], gap=0)

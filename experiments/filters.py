@@ -66,9 +66,9 @@ def draw(found: Filters) -> Image.Image:
     """
     F, C, KH, KW = found.weights.shape
     if found.colours or C == 1:
-        return tiles(rescale(found.weights), scale=enlargement(KW, round(F**0.5 * 1.3)), background=BETWEEN)
+        return tiles(rescale(found.weights), scale=enlargement(KW, round(F**0.5)), background=BETWEEN)
     stretched = rescale(found.weights.reshape(F, 1, C * KH, KW)).reshape(F, C, 1, KH, KW)[:ROWS, :PLANES]
-    scale = enlargement(KW, stretched.shape[1])
+    scale = enlargement(KW, max(stretched.shape[:2]))
     rows = []
     for number, planes in enumerate(stretched):
         row = tiles(planes, columns=len(planes), scale=scale, padding=2, background=BETWEEN)
@@ -77,7 +77,7 @@ def draw(found: Filters) -> Image.Image:
 
 
 def enlargement(side: int, columns: int) -> int:
-    """The factor by which `columns` tiles of `side` pixels fill a panel."""
+    """The factor by which `columns` tiles of `side` pixels come to fill a panel."""
     return max(1, min(PANEL // max(1, columns), LARGEST) // side)
 
 

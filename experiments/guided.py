@@ -1,5 +1,5 @@
-"""Guided backpropagation (Springenberg, Dosovitskiy, Brox, Riedmiller 2014, section 3.4): the gradient of a class score,
-but each ReLU lets only positive gradients pass back.
+"""Guided backpropagation (Springenberg, Dosovitskiy, Brox, Riedmiller 2014, section 3.4): the gradient of a class
+score, but each ReLU lets only positive gradients pass back.
 
     gradient: 1[f > 0]·R        guided: 1[f > 0]·1[R > 0]·R
 
@@ -51,7 +51,7 @@ def guided_backprop(net: Network, image: Array, target: int | str | None = None)
 
 
 def draw(net: Network, image: Array, result: Guided) -> Image.Image:
-    """The picture, the plain gradient and the guided one, blue to red around 0; in colour also as the papers draw it."""
+    """The picture, the plain gradient and the guided one, blue to red around 0; the latter also in its colours."""
     plain = saliency(net, image, result.target).gradient.sum(axis=0)
     tops = top_value(plain), top_value(result.map)
     row = [
@@ -62,11 +62,11 @@ def draw(net: Network, image: Array, result: Guided) -> Image.Image:
     if len(result.gradient) == 3:
         strength = np.clip(result.gradient / (top_value(result.gradient, 99.5) or 1), -1, 1)
         row.append(("guided, in its colours: grey is 0", to_picture(0.5 + strength / 2)))
-    legends = [
-        (top, f"{name}: how the score would change if the pixel became brighter", True)
-        for top, name in zip(tops, ("gradient", "guided"), strict=True)
-    ]
-    return with_legend(labelled_row(row), *legends)
+    return with_legend(
+        labelled_row(row),
+        (tops[0], "gradient: how the score changes when the pixel gets brighter", True),
+        (tops[1], "guided: what reaches the pixel by positive steps alone", True),
+    )
 
 
 def command(
@@ -80,8 +80,8 @@ def command(
 ) -> None:
     """What speaks for a class: the gradient, letting positive gradients alone pass the ReLUs."""
     net = load_network(model, weights, device)
+    x, _ = read_photo(photo, net)
     with open_run(out, seed=seed, inputs=[photo, weights], model=model, target=target, device=device) as run:
-        x, _ = read_photo(photo, net)
         result = guided_backprop(net, x, target)
         run.save("guided.png", draw(net, x, result))
         name = net.class_name(result.target)

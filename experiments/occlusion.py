@@ -83,7 +83,8 @@ def occlusion(
     window = max(1, min(height, width) // 5) if window is None else window
     stride = max(1, min(height, width) // 20) if stride is None else stride
     if not 1 <= window <= min(height, width):
-        raise MinicnnError(f"window {window}: expected 1 to {min(height, width)} pixels, the picture has {width}×{height}")
+        limit = min(height, width)
+        raise MinicnnError(f"window {window}: expected 1 to {limit} pixels, the picture has {width}×{height}")
     if stride < 1:
         raise MinicnnError(f"stride {stride}: expected 1 pixel or more")
     colour = fill_colour(net, fill)
@@ -150,17 +151,18 @@ def worst_place(result: Occlusion) -> tuple[int, int]:
 def draw(net: Network, image: Array, result: Occlusion) -> Image.Image:
     """The picture, the patch where it hurts most, the drop over the picture, and the probability at each place."""
     name, picture, top = net.class_name(result.target), to_picture(to_numpy(image)), top_value(result.map)
+    highest = max(result.whole, float(result.probability.max()))
     worst = hidden(image, [worst_place(result)], result.window, result.fill)
     row = [
         (f"seen as {describe(net, image)}", picture),
         (f"hidden here {name} falls to {100 * result.probability.min():.1f} %", to_picture(to_numpy(worst))),
         ("where it falls", overlay(picture, result.map, signed=True, top=top)),
-        (f"p({name}) by the place of the patch", heatmap(result.probability, top=1)),
+        (f"p({name}) by the place of the patch", heatmap(result.probability, top=highest)),
     ]
     return with_legend(
         labelled_row(row),
         (top, f"red: p({name}) falls when this is hidden; blue: it rises", True),
-        (1, f"p({name}) with the patch there: dark is where the network needs the picture", False),
+        (highest, f"p({name}) with the patch there: dark is where the network needs the picture", False),
     )
 
 
@@ -178,9 +180,9 @@ def command(
 ) -> None:
     """How does the probability of a class fall where a patch hides the picture?"""
     net = load_network(model, weights, device)
+    x, _ = read_photo(photo, net)
     settings = {"target": target, "window": window, "stride": stride, "fill": fill}
     with open_run(out, seed=seed, inputs=[photo, weights], model=model, device=device, **settings) as run:
-        x, _ = read_photo(photo, net)
         with Progress("hiding", 100) as bar:
             result = occlusion(
                 net,
@@ -194,7 +196,7 @@ def command(
         run.save("occlusion.png", draw(net, x, result))
         name, lowest = net.class_name(result.target), float(result.probability.min())
         row, column = worst_place(result)
-        run.finish(target=name, probability=result.whole, lowest=lowest, row=row, column=column, places=result.drop.size)
+        run.finish(target=name, probability=result.whole, lowest=lowest, row=row, column=column)
         print(
             f"p({name}) is {100 * result.whole:.1f} %, and {100 * lowest:.1f} % with a patch of {result.window} pixels "
             f"at row {row}, column {column}; {result.drop.size} places are in {run.path('occlusion.png')}"

@@ -38,7 +38,7 @@ def saliency(net: Network, image: Array, target: int | str | None = None) -> Sal
     check_one(image)
     with evaluating(net):
         scores = net.activations(image, [net.score_layer], remember="input")[net.score_layer]  # (1, classes)
-        c = int(scores[0].argmax()) if target is None else net.class_index(target)
+        c = int(to_numpy(scores)[0].argmax()) if target is None else net.class_index(target)
         one = get_array_module(scores).zeros_like(scores)
         one[0, c] = 1
         gradient = to_numpy(net.input_gradient({net.score_layer: one})[0])  # (C, H, W)
@@ -67,8 +67,8 @@ def command(
 ) -> None:
     """Which pixels would change the class score most?"""
     net = load_network(model, weights, device)
+    x, _ = read_photo(photo, net)
     with open_run(out, seed=seed, inputs=[photo, weights], model=model, target=target, device=device) as run:
-        x, _ = read_photo(photo, net)
         result = saliency(net, x, target)
         run.save("saliency.png", draw(net, x, result))
         name = net.class_name(result.target)

@@ -17,6 +17,9 @@ from .errors import MinicnnError
 from .files import write_bytes
 from .layers import Layer
 from .optimizers import Optimizer
+from .parameter import to_host
+
+FORMAT = "minicnn checkpoint 1"  # the one key of the file's metadata: of several, safetensors changes the order each time
 
 
 @dataclass
@@ -39,13 +42,8 @@ def save_checkpoint(path: Path, net: Layer, optimizer: Optimizer, state: RunStat
 
     tensors = {f"net.{name}": to_host(a) for name, a in net.state_dict().items()}
     tensors |= {f"optimizer.{name}": to_host(a) for name, a in optimizer.state_dict().items()}
-    metadata = {
-        "format": "minicnn checkpoint 1",
-        "state": json.dumps(asdict(state)),
-        "random": json.dumps(net.random_states()),
-        "settings": json.dumps(settings, sort_keys=True),
-    }
-    write_bytes(path, save(tensors, metadata=metadata))
+    run = {"state": asdict(state), "random": net.random_states(), "settings": settings}
+    write_bytes(path, save(tensors, metadata={FORMAT: json.dumps(run, sort_keys=True)}))
 
 
 def load_checkpoint(path: Path, net: Layer, optimizer: Optimizer, *, settings: Any = None) -> RunState:
@@ -61,16 +59,19 @@ def load_checkpoint(path: Path, net: Layer, optimizer: Optimizer, *, settings: A
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise MinicnnError(f"{path}: not a readable checkpoint ({error})") from None
-    if not metadata.get("format", "").startswith("minicnn checkpoint"):
-        raise MinicnnError(f"{path}: expected a minicnn checkpoint, found other tensors")
-    if settings is not None and metadata["settings"] != json.dumps(settings, sort_keys=True):
-        raise MinicnnError(
-            f"{path}: this run was started with other settings: {difference(metadata['settings'], settings)}"
-        )
-    net.load_state_dict(part(tensors, "net."))
-    optimizer.load_state_dict(part(tensors, "optimizer."))
-    net.load_random_states(json.loads(metadata["random"]))
-    return RunState(**json.loads(metadata["state"]))
+    if FORMAT not in metadata:
+        raise MinicnnError(f"{path}: expected a {FORMAT}, found other tensors")
+    try:
+        run = json.loads(metadata[FORMAT])
+        other = difference(run["settings"], settings) if settings is not None else ""
+        if not other:
+            net.load_state_dict(part(tensors, "net."))
+            optimizer.load_state_dict(part(tensors, "optimizer."))
+            net.load_random_states(run["random"])
+            return RunState(**run["state"])
+    except (MinicnnError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise MinicnnError(f"{path}: does not fit this run, or is damaged ({error})") from None
+    raise MinicnnError(f"{path}: this run was started with other settings: {other}")
 
 
 def part(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -78,16 +79,11 @@ def part(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name[len(prefix) :]: a for name, a in tensors.items() if name.startswith(prefix)}
 
 
-def difference(saved: str, settings: Any) -> str:
-    """Which settings differ, for the error message."""
-    old, new = json.loads(saved) or {}, json.loads(json.dumps(settings))
+def difference(saved: Any, settings: Any) -> str:
+    """Which settings differ, for the error message; "" when none does."""
+    old, new = saved or {}, json.loads(json.dumps(settings))
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     return ", ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in keys)
-
-
-def to_host(a: Any) -> np.ndarray:
-    """A NumPy copy of an array of any device."""
-    return np.asarray(a if isinstance(a, np.ndarray) else a.get(), order="C")
 
 
 class Checkpointer:

@@ -75,19 +75,12 @@ class Recipe:
         return OPTIMIZERS[name](parameters, **options)
 
 
-def recipe_folder() -> Path:
-    """Where the recipes that come with minicnn are."""
-    from . import experiments
-
-    return Path(experiments.__path__[0]) / "recipes"
-
-
-def load_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A shipped recipe by its name, or a .toml file by its path; `overrides` replace single settings ("optimizer.lr").
+def load_recipe(name: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe of `folder` by its name, or a .toml file by its path; `overrides` replace single settings.
 
     Raises MinicnnError that names the file and the setting.
     """
-    shipped = {path.stem: path for path in sorted(recipe_folder().glob("*.toml"))}
+    shipped = {path.stem: path for path in sorted(folder.glob("*.toml"))}
     path = Path(name) if name.endswith(".toml") else shipped.get(name)
     if path is None:
         raise MinicnnError(f"no recipe {name!r}{nearest(name, shipped)}")

@@ -45,11 +45,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, its explanation (an empty line starts a new paragraph), and figures and tables in their order."""
+    """A heading, its explanation (an empty line starts a new paragraph), figures and tables in their order, and the
+    command line that makes them alone."""
 
     heading: str
     text: str = ""
     parts: Sequence[Figure | Table] = ()
+    command: str = ""
 
 
 def write_index(
@@ -88,9 +90,9 @@ def _page(title: str, sections: Sequence[Section], lead: str, facts: Sequence[tu
 def _section(number: int, section: Section) -> str:
     parts = "".join(_figure(part) if isinstance(part, Figure) else _table(part) for part in section.parts)
     body = f'<div class="parts">\n{parts}</div>\n' if parts else ""
-    return (
-        f'<section id="s{number}">\n<h2>{escape(section.heading)}</h2>\n{_paragraphs(section.text)}{body}</section>\n'
-    )
+    command = f'<pre><code>{escape(section.command)}</code></pre>\n' if section.command else ""
+    heading = f"<h2>{escape(section.heading)}</h2>\n"
+    return f'<section id="s{number}">\n{heading}{_paragraphs(section.text)}{body}{command}</section>\n'
 
 
 def _paragraphs(text: str) -> str:
@@ -200,6 +202,10 @@ th, td { padding: .45rem 1.1rem; text-align: left; white-space: nowrap; }
 th { font-weight: 600; color: var(--soft); font-size: .875rem; }
 tbody tr { border-top: 1px solid var(--line); }
 .number { text-align: right; }
+pre { margin: 1.3rem 0 0; padding: .6rem .9rem; max-width: max-content; overflow-x: auto; border-radius: 8px;
+  background: var(--card); box-shadow: 0 0 0 1px var(--line); font-size: .875rem; line-height: 1.5; }
+pre::before { content: "$ "; color: var(--soft); }
+code { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 @media print { body { max-width: none; } figure, tr { break-inside: avoid; } }
 </style>
 </head>

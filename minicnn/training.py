@@ -16,7 +16,7 @@ from .kernels.backend import Array, get_array_module
 from .layers import Layer
 from .losses import SoftmaxCrossEntropy
 from .optimizers import Optimizer
-from .parameter import transfer
+from .parameter import to_host, transfer
 from .schedules import Clock, Schedule, constant
 
 READ_EVERY = 20  # steps between two looks at the loss: reading it makes a GPU wait
@@ -78,7 +78,8 @@ def train(
                 optimizer.lr = course.learning_rate(state)
                 unread.append(train_step(net, loss, optimizer, to_device(x, net), y))
                 state.step, state.batch = state.step + 1, state.batch + 1
-                save = checkpointer is not None and (checkpointer.due() or interrupted())
+                stop = interrupted()  # asked once: what is pressed from here on waits for the next step
+                save = checkpointer is not None and (checkpointer.due() or stop)
                 look = len(unread) >= READ_EVERY or save or state.batch == len(data)
                 if look and not read(unread, state):
                     course.diagnose(state, checkpointer)
@@ -86,7 +87,7 @@ def train(
                     checkpointer.save(net, optimizer, state)
                 for callback in callbacks:
                     callback.after_step(net, state)
-                if interrupted():
+                if stop:
                     raise KeyboardInterrupt
             state.history.append({"epoch": state.epoch + 1, "train_loss": state.loss_sum / max(1, state.batch)})
             state.epoch, state.batch, state.loss_sum = state.epoch + 1, 0, 0.0
@@ -103,7 +104,7 @@ def train(
 def read(unread: list[Array], state: RunState) -> bool:
     """Add the losses since the last reading to the epoch's sum; False when one is not finite."""
     for value in unread:
-        state.loss_sum += float(value)
+        state.loss_sum += float(to_host(value))
     unread.clear()
     return bool(np.isfinite(state.loss_sum))
 
@@ -128,13 +129,16 @@ class Course:
                 f"training stopped by step {failed.step}: the loss is not finite; lower the learning rate "
                 "(with a checkpointer the run is replayed to name the layer)"
             )
-        start = state.step
-        for x, y in self.data.epoch(state.epoch, start=state.batch):
-            self.optimizer.lr = self.learning_rate(state)
-            state.step += 1
-            culprit = self.checked_step(to_device(x, self.net), y)
-            if culprit or state.step >= failed.step:
-                break
+        start, culprit = state.step, ""
+        while not culprit and state.step < failed.step:
+            state.history = failed.history[: state.epoch]
+            for x, y in self.data.epoch(state.epoch, start=state.batch):
+                self.optimizer.lr = self.learning_rate(state)
+                state.step += 1
+                culprit = self.checked_step(to_device(x, self.net), y)
+                if culprit or state.step >= failed.step:
+                    break
+            state.epoch, state.batch = state.epoch + 1, 0
         raise MinicnnError(
             f"training stopped at step {state.step}: {culprit or 'the loss'} is not finite; lower the learning rate. "
             f"The checkpoint of step {start} is kept"
@@ -161,7 +165,7 @@ class Course:
 
 def finite(a: Array) -> bool:
     """Whether every value is."""
-    return bool(get_array_module(a).isfinite(a).all())
+    return bool(to_host(get_array_module(a).isfinite(a).all()))
 
 
 def to_device(x: Array, net: Layer) -> Array:
@@ -203,8 +207,8 @@ def evaluate(net: Layer, data: Data) -> tuple[float, float]:
     for x, y in data.epoch(0):
         scores = net.forward(to_device(x, net), remember=None)
         xp = get_array_module(scores)
-        right += int((scores.argmax(axis=1) == xp.asarray(y)).sum())
-        total += float(loss.forward(scores, y)) * len(y)
+        right += int(to_host((scores.argmax(axis=1) == xp.asarray(y)).sum()))
+        total += float(to_host(loss.forward(scores, y))) * len(y)
         seen += len(y)
     if not seen:
         raise MinicnnError("evaluate: the data set is empty")

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import part, to_host
+from .checkpoint import part
 from .errors import MinicnnError
 from .files import write_bytes
 from .layers import Layer
+from .parameter import to_host
 
 
 def save_weights(net: Layer, path: str | Path, *, dtype: Any = np.float32) -> None:

@@ -1,4 +1,4 @@
-"""What all tests share: where the real data lie, how hypothesis draws its examples, and `--layers` for one's own layers."""
+"""What all tests share: where the real data lie, how hypothesis draws its examples, `--layers` for one's own layers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -38,3 +39,8 @@ def shared_data() -> Path:
         if folder.is_dir():
             return folder
     pytest.skip("no real data: MINICNN_DATA names no folder that exists")
+
+
+@pytest.fixture(scope="session")
+def torch() -> Any:
+    return pytest.importorskip("torch", reason="torch is the oracle here: pip install 'minicnn[oracles]'")

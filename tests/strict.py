@@ -243,8 +243,8 @@ CONSTANTS = """
     uint64 uint8 dtype finfo iinfo issubdtype promote_types result_type
 """
 OPTIONS = {  # of functions whose options differ from NumPy's
-    **{name: ("out", "dtype") for name in ELEMENTWISE.split()},
-    **{name: ("axis", "dtype", "out", "keepdims") for name in REDUCTIONS},
+    **dict.fromkeys(ELEMENTWISE.split(), ("out", "dtype")),
+    **dict.fromkeys(REDUCTIONS, ("axis", "dtype", "out", "keepdims")),
     **dict.fromkeys(("packbits", "unpackbits"), ("axis", "bitorder")),
     "matmul": ("out",),
     "argsort": ("axis",),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .. import models
+from .. import experiments, models
 from ..checkpoint import Checkpointer, RunState
 from ..data import Batches, from_config
 from ..data import load as load_data
@@ -26,6 +26,7 @@ from .options import Device
 from .progress import Progress
 
 CHECKPOINT = "checkpoint.safetensors"
+RECIPES = Path(experiments.__path__[0]) / "recipes"
 
 
 def command(
@@ -45,7 +46,7 @@ def command(
     """
     chosen = dict(parse_setting(text) for text in settings or [])
     chosen |= {k: v for k, v in {"epochs": epochs, "seed": seed, "data": data}.items() if v is not None}
-    plan = load_recipe(recipe, chosen)
+    plan = load_recipe(recipe, RECIPES, chosen)
     folder = out or Path("runs") / Path(recipe).stem
     with Run(
         folder,

@@ -91,7 +91,10 @@ class Container(Layer):
         self, name: str, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool
     ) -> Array | None:
         """`inject` into one child, with the gradients that are meant for it and for the layers inside it."""
-        dy = add_gradients(dy, grads.get(name))
+        extra = grads.get(name)
+        if dy is not None and extra is not None and dy.shape != extra.shape:
+            raise self._children[name].error(f"expected a gradient {tuple(dy.shape)}, got {tuple(extra.shape)}")
+        dy = add_gradients(dy, extra)
         inner = {path: grads[f"{name}.{path}"] for path in below(name, grads)}
         return self._children[name].inject(dy, inner, need_dx, need_dparams)
 
@@ -174,8 +177,10 @@ class Residual(Chain):
         y, found = self.trace_chain(x, wanted, remember, need_y)
         straight: Array | None = x
         if "shortcut" in self._children:
-            straight, more = self.trace_child("shortcut", x, wanted, remember, need_y)
-            found.update(more)
+            self._children["shortcut"].forget()
+            if need_y or "shortcut" in wanted or below("shortcut", wanted):
+                straight, more = self.trace_child("shortcut", x, wanted, remember, need_y)
+                found.update(more)
         if not need_y:
             return None, found
         assert y is not None and straight is not None
@@ -234,6 +239,8 @@ class Concat(Container):
     def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
         if dy is not None and self._widths is None:
             raise self.error("backward without a forward pass that remembers: call forward(x) first")
+        if dy is not None and self._widths is not None and dy.shape[1] != sum(self._widths):
+            raise self.error(f"backward: expected dy of {sum(self._widths)} channels, got {tuple(dy.shape)}")
         dx, start = None, 0
         for index, name in enumerate(self._children):
             part = None

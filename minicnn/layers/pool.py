@@ -10,7 +10,7 @@ from ..kernels.array.max_pool import max_pool2d_forward
 from ..kernels.backend import Array
 from ..kernels.geometry import Pair, pool_output_size
 from .conv import pair, short
-from .layer import Layer, Remember, Shape, channels_last
+from .layer import Layer, Remember, Shape, channels_first, channels_last
 from .registry import Example, register
 
 
@@ -77,8 +77,7 @@ class MaxPool2d(Pool2d):
     def sides(self, x: Array) -> Array | None:
         if not x.size:
             return x
-        switches: Array = max_pool2d_forward(channels_last(x), **self.windows())[1][0]
-        return switches
+        return channels_first(max_pool2d_forward(channels_last(x), **self.windows())[1][0])
 
 
 @register(

@@ -90,12 +90,12 @@ def on_strict(example: tuple[type[Layer], Example]) -> Case:
 
 @pytest.fixture
 def close() -> Callable[..., None]:
-    """Assert that {name: array} agree to `tolerance` times the largest value of each."""
+    """Assert that {name: array} agree to `tolerance` times the largest value of each (1 or more)."""
 
     def check(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float) -> None:
         assert list(actual) == list(expected)
         for name, a in actual.items():
-            bound = tolerance * max(1e-300, np.abs(expected[name]).max(initial=0))
+            bound = tolerance * max(1, np.abs(expected[name]).max(initial=0))
             np.testing.assert_allclose(a, expected[name], rtol=0, atol=bound, err_msg=name)
 
     return check

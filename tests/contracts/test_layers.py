@@ -1,4 +1,4 @@
-"""What every layer promises. It runs over whatever is registered: `pytest tests/contracts --layers FILE.py` adds one's own.
+"""What every layer promises. It runs over all that are registered: `pytest tests/contracts --layers FILE.py` adds more.
 
 The tests with `case` run over NumPy, the device-strict stand-in for CuPy, and CuPy where there is a GPU.
 """
@@ -20,6 +20,11 @@ from minicnn.layers import Conv1d, Conv2d, Layer, Linear
 from .conftest import Case, gradients
 
 Close = Callable[..., None]
+
+
+def channels_last(a: np.ndarray) -> np.ndarray:
+    """The same (N, C, …) array, in memory as (N, …, C)."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
@@ -65,10 +70,11 @@ def test_a_later_pass_leaves_earlier_results_alone(case: Case) -> None:
     assert all(before[name].tobytes() == after[name].tobytes() for name in before)
 
 
-def test_no_argument_is_changed(case: Case) -> None:
-    layer, x = case.build(), case.x()
+@pytest.mark.parametrize("laid_out", [np.ascontiguousarray, channels_last], ids=["as_torch", "as_between_layers"])
+def test_no_argument_is_changed(case: Case, laid_out: Callable[[np.ndarray], np.ndarray]) -> None:
+    layer, x = case.build(), case.on.upload(laid_out(case.on.download(case.x())))
     y = layer.forward(x)
-    dy = case.dy(y)
+    dy = case.on.upload(laid_out(case.on.download(case.dy(y))))
     before = case.host({"x": x, "dy": dy, "y": y} | layer.state_dict())
     layer.backward(dy)
     after = case.host({"x": x, "dy": dy, "y": y} | layer.state_dict())
@@ -90,8 +96,7 @@ def test_memory_in_another_order_changes_nothing(case: Case, close: Close) -> No
     x = case.on.download(case.x())
     every_second = np.stack([x, x], axis=-1)[..., 0]
     reversed_axes = np.array(x.T, order="C").T
-    channels_last = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    for other in (every_second, reversed_axes, channels_last):
+    for other in (every_second, reversed_axes, channels_last(x)):
         close(case.run(x=case.on.upload(other)), plain, 1e-13)
     y = case.on.upload(np.array(plain["y"].T, order="C").T)
     dy = case.on.download(case.dy(y))
@@ -195,7 +200,7 @@ def test_the_state_is_all_that_a_layer_is(case: Case) -> None:
 
 
 def test_memory_is_what_is_kept(on_host: Case) -> None:
-    """Per float32 picture; that which a batch of any size keeps once, as the statistics of batch norm, does not count."""
+    """Per float32 picture; what a batch of any size keeps once, as the statistics of batch norm, does not count."""
     layer = on_host.build(np.float32)
     leaves = [leaf for _, leaf in layer.nodes() if not leaf.children()]
     kept = []
@@ -259,10 +264,11 @@ def named(case: Case) -> Layer:
 
 
 def test_a_layer_with_parameters_refuses_other_channels_dimensions_and_dtypes(on_host: Case) -> None:
-    if not named(on_host).parameters():
+    x, some_layer = on_host.x(), named(on_host)
+    if not some_layer.parameters():
         return
-    x = on_host.x()
-    for wrong in (np.concatenate([x, x[:, :1]], axis=1), x[:, :0], x[..., None, None], x.astype(np.float32)):
+    one_more = x[..., None] if some_layer.ndim else x[:, :0]
+    for wrong in (np.concatenate([x, x[:, :1]], axis=1), x[:, 0], one_more, x.astype(np.float32)):
         with pytest.raises(MinicnnError, match="conv7"):
             named(on_host).forward(wrong)
 

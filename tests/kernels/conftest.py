@@ -10,23 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ..devices import DEVICES, KernelsOn, device
 from .oracles import FAMILIES, family
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=[*FAMILIES, *DEVICES[1:]])
 def ops(request: pytest.FixtureRequest) -> Any:
-    """A family of kernels, as a module."""
-    return family(request.param)
+    """A family of kernels, as a module; or the array kernels on a device other than the host, called with host arrays."""
+    return family(request.param) if request.param in FAMILIES else KernelsOn(device(request.param))
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
-
-
-@pytest.fixture(scope="session")
-def torch() -> Any:
-    return pytest.importorskip("torch", reason="torch is the oracle here: pip install 'minicnn[oracles]'")
 
 
 @pytest.fixture(scope="session")

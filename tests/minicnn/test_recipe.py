@@ -3,17 +3,18 @@
 import pytest
 
 from minicnn import models
+from minicnn.cli.train import RECIPES
 from minicnn.data import from_config
 from minicnn.errors import MinicnnError
-from minicnn.recipe import Recipe, load_recipe, parse_setting, recipe_folder
+from minicnn.recipe import Recipe, load_recipe, parse_setting
 from minicnn.schedules import from_config as make_schedule
 
-SHIPPED = sorted(path.stem for path in recipe_folder().glob("*.toml"))
+SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_recipe_names_only_what_exists(name):
-    recipe = load_recipe(name)
+    recipe = load_recipe(name, RECIPES)
     net = models.architecture(recipe.model)
     recipe.make_optimizer(net.layer(net.score_layer).parameters())
     make_schedule(recipe.schedule)
@@ -21,10 +22,10 @@ def test_a_shipped_recipe_names_only_what_exists(name):
 
 
 def test_overrides_replace_single_settings():
-    recipe = load_recipe("lenet5-mnist", {"epochs": 2, "optimizer.lr": 0.5})
+    recipe = load_recipe("lenet5-mnist", RECIPES, {"epochs": 2, "optimizer.lr": 0.5})
     assert recipe.epochs == 2
     assert recipe.optimizer["lr"] == 0.5
-    assert recipe.optimizer["momentum"] == load_recipe("lenet5-mnist").optimizer["momentum"]
+    assert recipe.optimizer["momentum"] == load_recipe("lenet5-mnist", RECIPES).optimizer["momentum"]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ GOOD = 'model = "lenet5"\ndata = "digits"\nepochs = 1\n'
 
 
 def test_a_recipe_of_ones_own_is_read_from_its_path(tmp_path):
-    assert load_recipe(written(tmp_path, GOOD)) == Recipe(model="lenet5", data="digits", epochs=1)
+    assert load_recipe(written(tmp_path, GOOD), RECIPES) == Recipe(model="lenet5", data="digits", epochs=1)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_a_recipe_of_ones_own_is_read_from_its_path(tmp_path):
 )
 def test_a_wrong_recipe_says_what_is_wrong(tmp_path, text, message):
     with pytest.raises(MinicnnError, match=message):
-        load_recipe(written(tmp_path, text))
+        load_recipe(written(tmp_path, text), RECIPES)
 
 
 @pytest.mark.parametrize(
@@ -94,4 +95,4 @@ def test_a_wrong_optimizer_says_what_is_wrong(optimizer, message):
 
 def test_an_unknown_recipe_gives_the_nearest_name():
     with pytest.raises(MinicnnError, match="no recipe 'lenet5-mnits'; did you mean 'lenet5-mnist'"):
-        load_recipe("lenet5-mnits")
+        load_recipe("lenet5-mnits", RECIPES)

@@ -1,0 +1,290 @@
+"""What a picture is to become: an objective reads some activations and gives a number and {layer: gradient}.
+
+Objectives add up and scale: `LogProbability(3) - 1e-4 * L2() - 0.01 * TotalVariation()`. Two names are no layers:
+"input" is the picture itself, so a regularizer is an objective too, and "scores" stands for the network's class scores
+before softmax, whatever it calls them. A batch holds pictures that know nothing of each other: the number is the sum
+over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import MinicnnError
+from ..kernels.backend import Array, get_array_module
+from ..layers.layer import add_gradients
+from ..network import INPUT
+from .registry import Example, register
+
+SCORES = "scores"
+
+Activations = Mapping[str, Array]
+Gradients = dict[str, Array]
+Terms = tuple[tuple[float, "Objective"], ...]  # (weight, objective)
+
+
+class Objective:
+    """Base of all objectives. A new one writes `layers` and `evaluate`."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that it reads."""
+        raise TypeError(f"{type(self).__name__} does not say which layers it reads")
+
+    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
+        """-> (the number, 0-dimensional and on the device of the activations; its gradient at each layer)."""
+        raise TypeError(f"{type(self).__name__} does not say what it is")
+
+    def terms(self) -> Terms:
+        """(weight, objective) of everything that is added up here."""
+        return ((1.0, self),)
+
+    def __add__(self, other: Any) -> Objective:
+        return Sum(self.terms() + other.terms()) if isinstance(other, Objective) else NotImplemented
+
+    def __radd__(self, other: Any) -> Objective:
+        return self if other == 0 else NotImplemented  # sum([…]) begins with 0
+
+    def __mul__(self, factor: Any) -> Objective:
+        try:
+            factor = float(factor)
+        except (TypeError, ValueError):
+            return NotImplemented
+        return Sum(tuple((factor * weight, term) for weight, term in self.terms()))
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Objective:
+        return self * -1
+
+    def __sub__(self, other: Any) -> Objective:
+        return self + -other if isinstance(other, Objective) else NotImplemented
+
+
+@register(
+    Example(lambda: {"weighted": ((2.0, L2()), (-0.5, L2("relu1")))}, {"input": (2, 3, 4, 5), "relu1": (2, 4, 3, 2)}),
+    Example(lambda: {"weighted": (2 * TotalVariation() - L2(center=0.5)).terms()}),
+)
+@dataclass(frozen=True)
+class Sum(Objective):
+    """Σ weight · objective, what `+`, `-` and `*` make."""
+
+    weighted: Terms
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(layer for _, term in self.weighted for layer in term.layers))
+
+    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
+        values, gradients = evaluate_terms(self.weighted, activations)
+        return sum(values[1:], values[0]), gradients
+
+    def terms(self) -> Terms:
+        return self.weighted
+
+
+def evaluate_terms(terms: Terms, activations: Activations) -> tuple[list[Array], Gradients]:
+    """-> (weight · value of each term, the gradient of their sum at each layer)."""
+    values, gradients = [], Gradients()
+    for weight, term in terms:
+        value, found = term.evaluate(activations)
+        values.append(weight * value)
+        for layer, gradient in found.items():
+            gradients[layer] = add_gradients(gradients.get(layer), weight * gradient)
+    return values, gradients
+
+
+@register(Example({"target": 2}, {SCORES: (2, 4)}), Example({"target": 0}, {SCORES: (2, 3, 1, 1)}))
+@dataclass(frozen=True)
+class ClassScore(Objective):
+    """The score S_t of a class before softmax (Simonyan et al. 2013, section 2): the gradient is e_t."""
+
+    target: int
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (SCORES,)
+
+    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
+        a = activations[SCORES]
+        scores = class_scores(a, self.target)  # (N, K)
+        gradient = get_array_module(a).zeros_like(scores)
+        gradient[:, self.target] = 1
+        return scores[:, self.target].sum(), {SCORES: gradient.reshape(a.shape)}
+
+
+@register(Example({"target": 2}, {SCORES: (2, 4)}), Example({"target": 0}, {SCORES: (2, 3, 1, 1)}))
+@dataclass(frozen=True)
+class LogProbability(Objective):
+    """log p_t, the log of a class's probability after softmax: the gradient is e_t − p."""
+
+    target: int
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (SCORES,)
+
+    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
+        a = activations[SCORES]
+        xp, scores = get_array_module(a), class_scores(a, self.target)
+        shifted = scores - scores.max(axis=1, keepdims=True)  # (N, K)
+        log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
+        gradient = -xp.exp(log_p)
+        gradient[:, self.target] += 1
+        return log_p[:, self.target].sum(), {SCORES: gradient.reshape(a.shape)}
+
+
+def class_scores(a: Array, target: int) -> Array:
+    """Scores (N, K) or (N, K, 1, 1) as (N, K). Raises MinicnnError when they have places, or no class `target`."""
+    if a.size != a.shape[0] * a.shape[1]:
+        raise MinicnnError(f"expected one score a class (N, K), got {tuple(a.shape)}: the picture is too large")
+    if not 0 <= target < a.shape[1]:
+        raise MinicnnError(f"class {target}: expected 0 to {a.shape[1] - 1}")
+    return a.reshape(a.shape[:2])
+
+
+@register(
+    Example({"layer": "conv1", "channel": 1}, {"conv1": (2, 3, 4, 5)}),
+    Example({"layer": "conv1", "channel": 2, "position": (3, 0)}, {"conv1": (2, 3, 4, 5)}),
+    Example({"layer": "fc1", "channel": 4}, {"fc1": (2, 5)}),
+)
+@dataclass(frozen=True)
+class Unit(Objective):
+    """One unit: channel `channel` of a layer at `position` (row, column), the middle unless given."""
+
+    layer: str
+    channel: int
+    position: tuple[int, int] | None = None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
+        a = activations[self.layer]
+        where = (slice(None), checked_channel(self.layer, self.channel, a), *self._place(a))
+        gradient = get_array_module(a).zeros_like(a)
+        gradient[where] = 1
+        return a[where].sum(), {self.layer: gradient}
+
+    def _place(self, a: Array) -> tuple[int, ...]:
+        sides = a.shape[2:]
+        if self.position is None:
+            return tuple(side // 2 for side in sides)
+        if len(self.position) != len(sides) or not all(0 <= i < n for i, n in zip(self.position, sides, strict=True)):
+            places = f"rows and columns within {tuple(sides)}" if sides else "none, the layer has no places"
+            raise MinicnnError(f"{self.layer}: position {self.position}: expected {places}")
+        return self.position
+
+
+@register(
+    Example({"layer": "conv1", "channel": 1}, {"conv1": (2, 3, 4, 5)}),
+    Example({"layer": "fc1", "channel": 4}, {"fc1": (2, 5)}),
+)
+@dataclass(frozen=True)
+class Channel(Objective):
+    """The mean of channel `channel` of a layer over all its places."""
+
+    layer: str
+    channel: int
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
+        a = activations[self.layer]
+        channel = checked_channel(self.layer, self.channel, a)
+        places = a.size // (a.shape[0] * a.shape[1])
+        gradient = get_array_module(a).zeros_like(a)
+        gradient[:, channel] = 1 / places
+        return a[:, channel].sum() / places, {self.layer: gradient}
+
+
+def checked_channel(layer: str, channel: int, a: Array) -> int:
+    """The channel, or MinicnnError when the activation (N, C, …) has none of this number."""
+    if not 0 <= channel < a.shape[1]:
+        raise MinicnnError(f"{layer}: unit {channel}: expected 0 to {a.shape[1] - 1}")
+    return channel
+
+
+@register(Example({}), Example({"center": (0.4, 0.5, 0.6)}), Example({"layer": "fc1"}, {"fc1": (2, 5)}))
+@dataclass(frozen=True)
+class L2(Objective):
+    """‖a − center‖² of a layer, of the picture unless another is named (‖I‖² in Simonyan et al. 2013, equation 1).
+
+    center: a number, or one a channel: the paper's I is measured from the mean of the training pictures.
+    """
+
+    layer: str = INPUT
+    center: float | tuple[float, ...] = 0.0
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
+        a = activations[self.layer]
+        away = a - per_channel(self.center, a)
+        return (away * away).sum(), {self.layer: 2 * away}
+
+
+def per_channel(values: float | tuple[float, ...], like: Array) -> Array | float:
+    """A number as it is; one number a channel as an array (C, 1, …) that broadcasts against `like` (N, C, …)."""
+    if not isinstance(values, tuple):
+        return float(values)
+    if len(values) != like.shape[1]:
+        raise MinicnnError(f"{len(values)} values for {like.shape[1]} channels: {values}")
+    xp = get_array_module(like)
+    return xp.asarray(values, dtype=like.dtype).reshape((-1,) + (1,) * (like.ndim - 2))
+
+
+FLOOR = 1e-5
+
+
+@register(
+    *(Example({"beta": beta}) for beta in (1.0, 2.0, 3.0)),
+    Example({"beta": 1.5, "layer": "conv1"}, {"conv1": (1, 2, 1, 4)}),
+)
+@dataclass(frozen=True)
+class TotalVariation(Objective):
+    """Σ (dx² + dy²)^(β/2) over the places of every channel; dx, dy: differences to the right and the lower neighbour.
+
+    Mahendran & Vedaldi 2015, section 3. Channels are never compared with each other. With v = dx² + dy² and
+    w = β·v^(β/2 − 1) the gradient is −div(w·∇a). For β < 2 it grows without bound as v falls to 0: below v = 1e-5 the
+    power goes on as its tangent, so that the gradient stays finite and exact.
+    """
+
+    beta: float = 2.0
+    layer: str = INPUT
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0:
+            raise MinicnnError(f"TotalVariation: beta {self.beta}: expected more than 0")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
+        a = activations[self.layer]
+        if a.ndim != 4:
+            raise MinicnnError(f"{self.layer}: total variation of {tuple(a.shape)}: expected (N, C, H, W)")
+        xp, half = get_array_module(a), self.beta / 2
+        down, right = a[:, :, 1:] - a[:, :, :-1], a[..., 1:] - a[..., :-1]  # (N, C, H − 1, W), (N, C, H, W − 1)
+        v = xp.zeros_like(a)  # at the last row and column the missing difference is 0
+        v[:, :, :-1] += down * down
+        v[..., :-1] += right * right
+        raised = xp.maximum(v, FLOOR) if half < 1 else v
+        w = 2 * half * raised ** (half - 1)
+        gradient = xp.zeros_like(a)
+        flow = w[:, :, :-1] * down
+        gradient[:, :, 1:] += flow
+        gradient[:, :, :-1] -= flow
+        flow = w[..., :-1] * right
+        gradient[..., 1:] += flow
+        gradient[..., :-1] -= flow
+        value = (raised**half + (v - raised) * w / 2).sum()
+        return value, {self.layer: gradient}
