@@ -17,7 +17,7 @@ FOLDERS = {
 
 DATA = {
     "minicnn": ["py.typed"],
-    "minicnn.models": ["*.toml", "data/*.txt", "weights/*.safetensors"],
+    "minicnn.models": ["*.toml", "data/*.txt", "weights/*.safetensors", "weights/*.log"],
     "minicnn.experiments": ["recipes/*.toml"],
 }
 
@@ -71,6 +71,8 @@ setup(
     name="minicnn",
     version=version(),
     description="Convolutional networks with every backward pass written by hand",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.10",

@@ -20,7 +20,7 @@ from minicnn.report import Figure, Section, Table
 from minicnn.run import Run
 
 from .activations import activation_maps, draw_values, shades
-from .common import probabilities, with_legend
+from .common import probabilities, to_numpy, with_legend
 from .filters import filters
 from .fool import fool
 from .guided import guided_backprop
@@ -29,7 +29,8 @@ from .saliency import saliency
 from .visualize import visualize
 
 HEIGHT = 84  # of a digit in a strip of ten
-SHOWN = 4  # the digit whose activations are drawn
+SHOWN, FOOLED = 4, 3  # the digits whose activations are drawn, and which is fooled
+CONFIDENCE = 0.9  # with which it must take the fooled digit for the other
 WEIGHTS = "--weights lenet5.safetensors"
 
 
@@ -249,9 +250,9 @@ def occlusion_maps(lesson: Lesson) -> Section:
     picture = strips(lesson, "hidden", maps)
     picture = with_legend(picture, (top, "red: the probability falls when this is hidden; blue: it rises", True))
     side, places = results[0].window, results[0].drop.size
-    text = f"""No gradients at all: hide a patch of {side}×{side} pixels, ask the network again, and do so at {places} places
-    (Zeiler and Fergus 2014). Where the probability of the digit falls, the network needed what was hidden. A digit that
-    stays pale has no single stroke that it cannot do without."""
+    text = f"""No gradients at all: hide a patch of {side}×{side} pixels, ask the network again, and do so at {places}
+    places (Zeiler and Fergus 2014). Where the probability of the digit falls, the network needed what was hidden. A
+    digit that stays pale has no single stroke that it cannot do without."""
     caption = "Under each digit: how low its probability falls with the patch at the worst place."
     part = lesson.figure("occlusion.png", picture, caption, "Ten digits with the places that the network needs")
     command = f"minicnn explain occlusion digits/3.png {WEIGHTS} --out occlusion"
@@ -274,6 +275,32 @@ def class_models(lesson: Lesson) -> Section:
     return Section("What it would like to see", text, [part], f"minicnn make visualize 3 {WEIGHTS} --out visualize")
 
 
+def fooled_digit(lesson: Lesson) -> Section:
+    """One digit, changed a little until it is seen as each of the other nine."""
+    x = lesson.ten[FOOLED]
+    seen = int(probabilities(lesson.net, x)[0].argmax())
+    results = {k: fool(lesson.net, x, k, confidence=CONFIDENCE) for k in range(10) if k != seen}
+    top = max(float(np.abs(result.change).max()) for result in results.values())
+    digits, changes = [], []
+    for k in range(10):
+        result = results.get(k)
+        after = "as it was" if result is None else f"{k}: {100 * result.after:.0f} %" if result.fooled else "not fooled"
+        digits.append((after, to_picture(to_numpy(x if result is None else result.image))))
+        change = np.zeros(x.shape[2:]) if result is None else result.change.sum(axis=0)
+        changes.append(("" if result is None else f"‖δ‖ = {result.l2:.2f}", heatmap(change, signed=True, top=top)))
+    lines = [("seen as", digits), (f"difference ×{1 / top:.1f}", changes)]
+    picture = with_legend(
+        labelled_grid(lines, height=HEIGHT), (top, "change of the pixel, which goes from 0 to 1", True)
+    )
+    text = f"""The same ascent, but from a real {FOOLED}, and only until the network sees something else (Szegedy et al.
+    2014). To us every one of these is still a {FOOLED}. The network reads nine other digits: it has learned what tells
+    digits apart, not what a digit is."""
+    caption = f"A {FOOLED} made into all other digits, and what was added, magnified. ‖δ‖ is the length of the change."
+    part = lesson.figure("fool.png", picture, caption, "Ten nearly equal digits and their differences")
+    command = f"minicnn make fool digits/{FOOLED}.png --target 8 {WEIGHTS} --out fool"
+    return Section("How it is fooled", text, [part], command)
+
+
 CHAPTERS: tuple[Callable[[Lesson], Section], ...] = (
     learning,
     gradients,
@@ -284,4 +311,5 @@ CHAPTERS: tuple[Callable[[Lesson], Section], ...] = (
     guided_maps,
     occlusion_maps,
     class_models,
+    fooled_digit,
 )

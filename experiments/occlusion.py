@@ -113,8 +113,8 @@ def hidden(image: Array, places: list[tuple[int, int]], window: int, colour: np.
     xp = get_array_module(image)
     copies = xp.repeat(image, len(places), axis=0)
     patch = xp.asarray(colour[:, None, None])  # (C, 1, 1)
-    for copy, (row, column) in zip(copies, places, strict=True):
-        copy[:, row : row + window, column : column + window] = patch
+    for i, (row, column) in enumerate(places):
+        copies[i, :, row : row + window, column : column + window] = patch
     return copies
 
 

@@ -43,7 +43,7 @@ def save_checkpoint(path: Path, net: Layer, optimizer: Optimizer, state: RunStat
     tensors = {f"net.{name}": to_host(a) for name, a in net.state_dict().items()}
     tensors |= {f"optimizer.{name}": to_host(a) for name, a in optimizer.state_dict().items()}
     run = {"state": asdict(state), "random": net.random_states(), "settings": settings}
-    write_bytes(path, save(tensors, metadata={FORMAT: json.dumps(run, sort_keys=True)}))
+    write_bytes(path, save(tensors, metadata={FORMAT: json.dumps(run)}))
 
 
 def load_checkpoint(path: Path, net: Layer, optimizer: Optimizer, *, settings: Any = None) -> RunState:
@@ -57,7 +57,7 @@ def load_checkpoint(path: Path, net: Layer, optimizer: Optimizer, *, settings: A
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, TypeError) as error:
         raise MinicnnError(f"{path}: not a readable checkpoint ({error})") from None
     if FORMAT not in metadata:
         raise MinicnnError(f"{path}: expected a {FORMAT}, found other tensors")

@@ -72,7 +72,7 @@ def train(
     if checkpointer and state.step == 0:
         checkpointer.save(net, optimizer, state)
     unread: list[Array] = []
-    with deferred_interrupt() as interrupted:
+    with deferred_interrupt() as interrupted, np.errstate(all="ignore"):  # what is not finite is found and named below
         while state.epoch < epochs:
             for x, y in data.epoch(state.epoch, start=state.batch):
                 optimizer.lr = course.learning_rate(state)

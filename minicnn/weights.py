@@ -43,6 +43,6 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
         raise MinicnnError(f"{path}: no such weights file")
     try:
         tensors: dict[str, np.ndarray] = load_file(str(path))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise MinicnnError(f"{path}: not a safetensors file ({error})") from None
+    except (OSError, SafetensorError, TypeError, ValueError) as error:  # TypeError: numbers that NumPy lacks, bfloat16
+        raise MinicnnError(f"{path}: not a safetensors file that NumPy can read ({error})") from None
     return tensors

@@ -34,7 +34,7 @@ PLANTED = (
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is installed, with a new file of each kind in it."""
     copy = tmp_path_factory.mktemp("checkout")
-    for name in ("setup.py", "pyproject.toml", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, copy)
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))

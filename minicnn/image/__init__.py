@@ -3,7 +3,7 @@
 result = optimize(net, LogProbability(3) - 1e-4 * L2(), Pixels(start), optimizer=Adam(0.05), steps=200)
 """
 
-from .engine import Callback, Interrupted, NotFinite, Result, Step, evaluate, optimize
+from .engine import Callback, Interrupted, NotFinite, Result, Step, evaluate, number, optimize
 from .objectives import L2, SCORES, Channel, ClassScore, LogProbability, Objective, Sum, TotalVariation, Unit
 from .optimizers import Adam, GradientAscent, Optimizer
 from .parametrizations import Parametrization, Pixels
@@ -42,6 +42,7 @@ __all__ = [
     "Unit",
     "ValidPixels",
     "evaluate",
+    "number",
     "optimize",
     "register",
     "registered",

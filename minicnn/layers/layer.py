@@ -249,6 +249,8 @@ class Layer:
                 )
             if tuple(state[name].shape) != target.shape:
                 raise MinicnnError(f"weights: {name} has shape {tuple(state[name].shape)}, expected {target.shape}")
+            if state[name].dtype.kind != "f":
+                raise MinicnnError(f"weights: {name} is {state[name].dtype}, expected floats")
         extra = sorted(set(state) - set(targets))
         if extra:
             raise MinicnnError(f"weights: {extra[0]} is not in the network{nearest(extra[0], targets)}")

@@ -68,7 +68,7 @@ def test_torch_cycles_the_same_way(torch: Any, peak: float) -> None:
 def test_torch_drops_on_the_same_plateaus(torch: Any, patience: int) -> None:
     errors = [0.5, 0.4, 0.4, 0.41, 0.39, 0.42, 0.43, 0.44, 0.45, 0.38, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0)
-    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=patience, threshold=0)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=patience, threshold=0, eps=0)
     ours, history = plateau(patience), []
     for error in errors:
         theirs.step(error)

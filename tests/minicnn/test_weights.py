@@ -1,0 +1,170 @@
+"""Weights in files: what was written comes back, and what does not fit is named."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minicnn import models
+from minicnn.checkpoint import RunState, save_checkpoint
+from minicnn.errors import MinicnnError
+from minicnn.optimizers import SGD
+from minicnn.weights import load_weights, read_tensors, save_weights
+
+from ..devices import device
+from .nets import nested, pictures
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The weights of one network."""
+    path = tmp_path / "weights.safetensors"
+    save_weights(nested(seed=1), path)
+    return path
+
+
+def test_every_bit_comes_back(file: Path) -> None:
+    net = nested(seed=2)
+    load_weights(net, file)
+    for name, value in nested(seed=1).state_dict().items():
+        assert net.state_dict()[name].tobytes() == value.tobytes(), name
+
+
+def test_the_same_weights_are_the_same_file(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "again.safetensors"
+    save_weights(nested(seed=1), other)
+    assert other.read_bytes() == file.read_bytes()
+
+
+def test_another_program_reads_the_same(file: Path) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    tensors = numpy.load_file(file)
+    assert set(tensors) == set(nested().state_dict())
+    np.testing.assert_array_equal(tensors["stem.conv1.weight"], nested(seed=1).state_dict()["stem.conv1.weight"])
+
+
+def test_float16_is_half_as_large_and_comes_back_as_float32(file: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half.safetensors"
+    save_weights(nested(seed=1), half, dtype=np.float16)
+    assert {a.dtype for a in read_tensors(half).values()} == {np.dtype(np.float16)}
+    assert half.stat().st_size < file.stat().st_size
+    net = nested(seed=2)
+    load_weights(net, half)
+    for name, value in nested(seed=1).state_dict().items():
+        loaded = net.state_dict()[name]
+        assert loaded.dtype == np.float32
+        np.testing.assert_array_equal(loaded, value.astype(np.float16).astype(np.float32), err_msg=name)
+    assert net.forward(pictures(net, dtype=np.float32)).dtype == np.float32
+
+
+def test_weights_travel_between_devices(file: Path, tmp_path: Path) -> None:
+    net = device("strict").place(nested(seed=2))
+    load_weights(net, file)
+    save_weights(net, tmp_path / "from_device.safetensors")
+    assert (tmp_path / "from_device.safetensors").read_bytes() == file.read_bytes()
+
+
+def test_the_preprocessing_travels_with_the_weights(file: Path) -> None:
+    net = nested()
+    normalize = net.layer("normalize")
+    normalize.mean.value[...] = 0  # type: ignore[attr-defined]
+    load_weights(net, file)
+    np.testing.assert_allclose(normalize.mean.value, (0.4, 0.5, 0.6))  # type: ignore[attr-defined]
+
+
+def test_a_checkpoint_is_a_weights_file_too(tmp_path: Path) -> None:
+    trained = nested(seed=1)
+    save_checkpoint(tmp_path / "checkpoint", trained, SGD(trained.parameters(), 0.1), RunState())
+    net = nested(seed=2)
+    load_weights(net, tmp_path / "checkpoint")
+    assert all(net.state_dict()[name].tobytes() == value.tobytes() for name, value in trained.state_dict().items())
+
+
+def tensors_of(file: Path) -> dict[str, np.ndarray]:
+    return dict(read_tensors(file))
+
+
+def write(file: Path, tensors: dict[str, Any]) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(tensors, file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("mix.a.weight"), r"mix\.a\.weight \(3, 4, 1, 1\) is missing"),
+        (lambda t: t.update({"mix.a.wait": t.pop("mix.a.weight")}), r".*is missing; did you mean 'mix\.a\.wait'"),
+        (lambda t: t.update({"mix.z.bias": t["mix.a.bias"]}), r"mix\.z\.bias is not in the network; did you mean"),
+        (lambda t: t.update({"fc.bias": np.zeros(6, "f")}), r"fc\.bias has shape \(6,\), expected \(5,\)"),
+        (lambda t: t.pop("stem.bn1.running_var"), r"stem\.bn1\.running_var \(4,\) is missing"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_named_and_nothing_is_changed(file: Path, change: Any, message: str) -> None:
+    tensors = tensors_of(file)
+    change(tensors)
+    write(file, tensors)
+    net = nested(seed=2)
+    before = net.state_dict()
+    with pytest.raises(MinicnnError, match=rf"weights\.safetensors: weights: {message}"):
+        load_weights(net, file)
+    assert all(net.state_dict()[name].tobytes() == value.tobytes() for name, value in before.items())
+
+
+def test_tensors_that_are_no_floats_are_refused_by_name(file: Path) -> None:
+    write(file, tensors_of(file) | {"fc.bias": np.zeros(5, np.int64)})
+    with pytest.raises(MinicnnError, match=r"fc\.bias.*int64"):
+        load_weights(nested(), file)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 8, 9, 100, 0.5, 0.999])
+def test_a_truncated_file_is_refused_by_name(file: Path, kept: float) -> None:
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    with pytest.raises(MinicnnError, match=r"weights\.safetensors: not a safetensors file"):
+        load_weights(nested(), file)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x80\x04\x95 a pickle", b"PK\x03\x04" * 9, b"\xff" * 64, b"\x00" * 64, b"{}" * 32, b"\x02" + b"\0" * 7]
+)
+def test_what_is_no_safetensors_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(MinicnnError, match=r"weights\.pth: not a safetensors file"):
+        load_weights(nested(), tmp_path / "weights.pth")
+
+
+def test_a_float_type_that_numpy_lacks_is_refused_by_name(tmp_path: Path) -> None:
+    header = b'{"fc.bias":{"dtype":"BF16","shape":[5],"data_offsets":[0,10]}}'
+    (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header + bytes(10))
+    with pytest.raises(MinicnnError, match=r"w: .*(BF16|bfloat16)"):
+        load_weights(nested(), tmp_path / "w")
+
+
+def test_no_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(MinicnnError, match=f"{path}: no such weights file"):
+            load_weights(nested(), path)
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(MinicnnError, match="no such file or directory"):
+        save_weights(nested(), tmp_path / "missing" / "weights.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet5_1998"])
+def test_a_model_loads_from_a_file(tmp_path: Path, name: str) -> None:
+    net = models.build(name, seed=4)
+    save_weights(net, tmp_path / "w")
+    loaded = models.load(name, weights=tmp_path / "w")
+    assert not loaded.training
+    x = pictures(net, dtype=np.float32)
+    np.testing.assert_array_equal(loaded.forward(x), net.eval().forward(x))
+    digest = hashlib.sha256((tmp_path / "w").read_bytes()).hexdigest()
+    save_weights(loaded, tmp_path / "again")
+    assert hashlib.sha256((tmp_path / "again").read_bytes()).hexdigest() == digest
