@@ -31,6 +31,7 @@ CORE = [
     "filelock>=3.13",
     "scikit-learn>=1.5",
     "matplotlib>=3.9",
+    "threadpoolctl>=3.1",  # comes with scikit-learn
     'tomli>=2.0; python_version < "3.11"',
 ]
 

@@ -267,9 +267,9 @@ def class_models(lesson: Lesson) -> Section:
     read = [probabilities(lesson.net, model)[0] for model in models]
     made = [(f"{k}: {100 * read[k][k]:.0f} %", to_picture(model)) for k, model in enumerate(models)]
     lines = [("made for", made), ("mean digit", [("", to_picture(mean)) for mean in means])]
-    text = """Now the network draws. Start from an empty picture, and change its pixels, not the weights, so that the
-    score of one class rises: gradient ascent on the input (Simonyan, Vedaldi and Zisserman 2013). These are no digits
-    that it was shown, as the mean digits below are, but what it would most like to see."""
+    text = """Now the network draws. Start from an empty picture, and change its pixels, not the weights, so that one
+    class becomes ever more likely: gradient ascent on the input (Simonyan, Vedaldi and Zisserman 2013). These are no
+    digits that it was shown, as the mean digits below are, but what it would most like to see."""
     caption = "A picture made for each class, and how sure the network then is. Below, the mean of the training digits."
     part = lesson.figure("visualize.png", labelled_grid(lines, height=HEIGHT), caption, "Class models of ten digits")
     return Section("What it would like to see", text, [part], f"minicnn make visualize 3 {WEIGHTS} --out visualize")
@@ -280,18 +280,15 @@ def fooled_digit(lesson: Lesson) -> Section:
     x = lesson.ten[FOOLED]
     seen = int(probabilities(lesson.net, x)[0].argmax())
     results = {k: fool(lesson.net, x, k, confidence=CONFIDENCE) for k in range(10) if k != seen}
-    top = max(float(np.abs(result.change).max()) for result in results.values())
-    digits, changes = [], []
-    for k in range(10):
-        result = results.get(k)
-        after = "as it was" if result is None else f"{k}: {100 * result.after:.0f} %" if result.fooled else "not fooled"
-        digits.append((after, to_picture(to_numpy(x if result is None else result.image))))
-        change = np.zeros(x.shape[2:]) if result is None else result.change.sum(axis=0)
-        changes.append(("" if result is None else f"‖δ‖ = {result.l2:.2f}", heatmap(change, signed=True, top=top)))
-    lines = [("seen as", digits), (f"difference ×{1 / top:.1f}", changes)]
-    picture = with_legend(
-        labelled_grid(lines, height=HEIGHT), (top, "change of the pixel, which goes from 0 to 1", True)
-    )
+    factor = max(1, int(1 / top_value(np.stack([result.change for result in results.values()]))))
+    digits, changes = [("as it was", to_picture(x))], [("", heatmap(np.zeros(x.shape[2:]), signed=True))]
+    for k, result in results.items():
+        after = f"{k}: {100 * result.after:.0f} %" if result.fooled else "not fooled"
+        digits.append((after, to_picture(to_numpy(result.image))))
+        change = heatmap(result.change[0], signed=True, top=1 / factor)
+        changes.append((f"‖δ‖ = {result.l2:.2f}", change))
+    picture = labelled_grid([("seen as", digits), (f"difference ×{factor}", changes)], height=HEIGHT)
+    picture = with_legend(picture, (1 / factor, "change of the pixel, which goes from 0 to 1", True))
     text = f"""The same ascent, but from a real {FOOLED}, and only until the network sees something else (Szegedy et al.
     2014). To us every one of these is still a {FOOLED}. The network reads nine other digits: it has learned what tells
     digits apart, not what a digit is."""

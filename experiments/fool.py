@@ -196,8 +196,8 @@ def rounded(x: Array) -> Array:
 
 
 def magnification(change: np.ndarray) -> int:
-    """How many times a change is drawn: the most of MAGNIFICATIONS that leaves 99 % of it between black and white."""
-    usual = max(float(np.percentile(abs(change), 99)), 1 / 255)
+    """How many times a change is drawn: the most of MAGNIFICATIONS that leaves 95 % of it between black and white."""
+    usual = max(float(np.percentile(abs(change), 95)), 1 / 255)
     return max((k for k in MAGNIFICATIONS if k * usual <= 0.5), default=1)
 
 

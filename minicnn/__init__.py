@@ -23,6 +23,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "data": (),
     "experiments": (),
     "gradcheck": ("check_gradients",),
+    "image": (),
     "kernels": (),
     "layers": (
         "AdaptiveAvgPool2d",
@@ -69,7 +70,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
-    from . import data, experiments, gradcheck, kernels, layers, losses, models, network, optimizers, training
+    from . import data, experiments, gradcheck, image, kernels, layers, losses, models, network, optimizers, training
     from .gradcheck import check_gradients
     from .layers import *
     from .losses import SoftmaxCrossEntropy

@@ -19,7 +19,7 @@ from .layers import Layer
 from .optimizers import Optimizer
 from .parameter import to_host
 
-FORMAT = "minicnn checkpoint 1"  # the one key of the file's metadata: of several, safetensors changes the order each time
+FORMAT = "minicnn checkpoint 1"  # the only key of the file's metadata: safetensors writes several in any order
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The pages in docs/ are run: their code gives what they show, what they quote is there, and every layer has its page."""
+"""The pages in docs/ are run: their code prints what they show, what they quote is there, every layer has its page."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def test_a_layer_is_found_from_the_index(name: str) -> None:
 
 
 def test_every_page_is_found_from_the_index() -> None:
-    index = (DOCS / "index.md").read_text(encoding="utf-8")
-    assert {page.name for page in PAGES} - {"index.md"} == {link for link in LINK.findall(index) if link.endswith(".md")}
+    links = LINK.findall((DOCS / "index.md").read_text(encoding="utf-8"))
+    assert {page.name for page in PAGES} - {"index.md"} == {link for link in links if link.endswith(".md")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -112,7 +112,8 @@ def test_a_page_with_a_kernel_walks_from_the_formula_to_the_numbers(page: Path) 
 
 def own_layer(folder: Path) -> Path:
     """The file that docs/new_layer.md shows."""
-    (block,) = [b for b in blocks((DOCS / "new_layer.md").read_text(encoding="utf-8")) if b.info == "python file=swish.py"]
+    page = (DOCS / "new_layer.md").read_text(encoding="utf-8")
+    (block,) = [block for block in blocks(page) if block.info == "python file=swish.py"]
     assert block.text.count("\n") <= 30
     path = folder / "swish.py"
     path.write_text(block.text, encoding="utf-8")
@@ -145,7 +146,8 @@ def page(*parts: tuple[str, str]) -> str:
 
 
 def test_another_output_than_shown_is_found() -> None:
-    assert not run_blocks(page(("python", "a = 2\nprint(a)\n"), ("text", "2\n"), ("python", "print(a)\n"), ("text", "2\n")))
+    shown = ("text", "2\n")
+    assert not run_blocks(page(("python", "a = 2\nprint(a)\n"), shown, ("python", "print(a)\n"), shown))
     assert "prints\n2" in run_blocks(page(("python", "print(2)\n"), ("text", "3\n")))[0]
     assert "no text block" in run_blocks(page(("python", "print(2)\n")))[0]
 

@@ -17,6 +17,12 @@ COMMAND_LINES = sorted(set(re.findall(r"(?:`|/|^)(minicnn [^`\n#]+)", README, fl
 LINKS = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
 
 
+def test_the_new_layer_is_the_one_whose_page_is_tested():
+    page = (ROOT / "docs/new_layer.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python file=swish.py\n(.*?)```", README, flags=re.S)
+    assert code and code == re.findall(r"```python file=swish.py\n(.*?)```", page, flags=re.S)
+
+
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_python_example_runs(number, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

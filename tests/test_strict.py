@@ -21,7 +21,7 @@ from .strict import StrictArray, counters, strict
 
 
 @pytest.fixture
-def a() -> StrictArray:
+def a() -> Any:
     return strict.asarray(np.arange(6.0).reshape(2, 3))
 
 
@@ -35,7 +35,7 @@ MIXTURES: dict[str, Callable[[Any], Any]] = {
     "comparison": lambda a: a == HOST,
     "matrix product": lambda a: a @ HOST.T,
     "assignment": lambda a: operator.setitem(a, slice(None), HOST),
-    "assignment to the host": lambda a: operator.setitem(HOST.copy(), slice(None), a),
+    "assignment to the host": lambda a: HOST.copy().__setitem__(slice(None), a),
     "index": lambda a: a[np.array([0, 1])],
     "index of the host": lambda a: HOST[a],
     "list as an index": lambda a: a[[0, 1]],
@@ -64,27 +64,27 @@ CONVERSIONS: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("mix", MIXTURES.values(), ids=MIXTURES)
-def test_host_and_device_arrays_do_not_mix(a: StrictArray, mix: Callable[[Any], Any]) -> None:
+def test_host_and_device_arrays_do_not_mix(a: Any, mix: Callable[[Any], Any]) -> None:
     with pytest.raises((TypeError, IndexError)):
         mix(a)
 
 
 @pytest.mark.parametrize("convert", CONVERSIONS.values(), ids=CONVERSIONS)
-def test_values_come_back_only_when_they_are_asked_for(a: StrictArray, convert: Callable[[Any], Any]) -> None:
+def test_values_come_back_only_when_they_are_asked_for(a: Any, convert: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError):
         convert(a)
     np.testing.assert_array_equal(a.get(), np.arange(6).reshape(2, 3))
 
 
 @pytest.mark.parametrize("name", ["vecdot", "block", "errstate", "nothing"])
-def test_names_that_cupy_lacks_are_missing(a: StrictArray, name: str) -> None:
+def test_names_that_cupy_lacks_are_missing(a: Any, name: str) -> None:
     with pytest.raises(AttributeError):
         getattr(strict, name)
     with pytest.raises(AttributeError, match=name):
         getattr(a, name)
 
 
-def test_options_that_cupy_lacks_are_refused(a: StrictArray) -> None:
+def test_options_that_cupy_lacks_are_refused(a: Any) -> None:
     with pytest.raises(TypeError, match="count"):
         strict.unpackbits(strict.packbits(a > 1), count=3)
     with pytest.raises(TypeError, match="where"):
@@ -102,7 +102,7 @@ def test_everything_that_is_offered_is_in_cupy() -> None:
         getattr(cupy.ndarray, name)
 
 
-def test_an_index_that_occurs_twice_is_not_assigned_to(a: StrictArray) -> None:
+def test_an_index_that_occurs_twice_is_not_assigned_to(a: Any) -> None:
     twice, once = strict.asarray([0, 0]), strict.asarray([1, 0])
     with pytest.raises(IndexError, match="twice"):
         a[twice] += 1
@@ -112,7 +112,7 @@ def test_an_index_that_occurs_twice_is_not_assigned_to(a: StrictArray) -> None:
         a[strict.asarray([2])]
 
 
-def test_results_lie_in_memory_as_cupys_do(a: StrictArray) -> None:
+def test_results_lie_in_memory_as_cupys_do(a: Any) -> None:
     assert (a.T * 2).flags.c_contiguous
     assert not a.T.flags.c_contiguous
     assert isinstance(a.sum(), StrictArray)
@@ -123,7 +123,7 @@ def test_results_lie_in_memory_as_cupys_do(a: StrictArray) -> None:
     assert a.get()[0, 0] == 1
 
 
-def test_the_counters_count(a: StrictArray) -> None:
+def test_the_counters_count(a: Any) -> None:
     counters.reset()
     b = strict.asarray(np.ones(3, np.float32))
     c = (b + b).reshape(3, 1)[1:]
@@ -170,13 +170,14 @@ def uploads_of_pools(net: Any, on: Device) -> int:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_an_input_gradient_never_leaves_the_device(name: str) -> None:
-    gradients = []
+    gradients: list[np.ndarray] = []
     for on in (device("strict"), device("numpy")):
-        net = on.place(models.build(name)).eval()
+        net = on.place(models.build(name))
+        net.eval()
         x, _ = batch(on, net.input_shape)
         counters.reset()
         found = net.activations(x, [net.score_layer, net.feature_layer, "input"], remember="input")
         dx = net.input_gradient({path: activation * 2.0 for path, activation in found.items()})
         assert (counters.downloads, counters.synchronizations) == (0, 0)
         gradients.append(on.download(dx))
-    np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-5)

@@ -18,9 +18,9 @@ def twin(torch: Any, layer: Layer) -> Any:
     """
     module = make(torch, layer)
     own = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
-    for name, value in {**layer.own_parameters(), **layer.own_buffers()}.items():
-        if name in own and not isinstance(layer, layers.Normalize):
-            own[name].data = torch.tensor(np.asarray(value.value, np.float64))
+    values: dict[str, Any] = {**layer.own_parameters(), **layer.own_buffers()}
+    for name in values.keys() & own.keys():
+        own[name].data = torch.tensor(np.asarray(values[name].value, np.float64))
     return module.double().train(layer.training)
 
 
@@ -50,32 +50,31 @@ def make(torch: Any, layer: Layer) -> Any:
         layers.ZeroPad2d: lambda la: nn.ZeroPad2d((*la.padding[1], *la.padding[0])),
         layers.Scale: lambda la: scale(torch, la),
     }
-    if isinstance(layer, layers.Conv2d):
+    if isinstance(layer, layers.Conv2d | layers.Conv1d):
         return convolution(torch, layer)
     return plain[type(layer)](layer)
 
 
-def convolution(torch: Any, layer: layers.Conv2d) -> Any:
-    """Also with another border on each side, and with a table of connections, which here is zeros in the weights."""
-    rows, columns = layer.padding
-    conv = torch.nn.Conv2d(
+def convolution(torch: Any, layer: layers.Conv2d | layers.Conv1d) -> Any:
+    """Also with another border on each side. Where a table says what is connected, the other weights are 0 here."""
+    borders = [*layer.padding[1], *layer.padding[0]] if isinstance(layer, layers.Conv2d) else list(layer.padding)
+    conv = (torch.nn.Conv2d if isinstance(layer, layers.Conv2d) else torch.nn.Conv1d)(
         layer.in_channels,
         layer.out_channels,
         layer.weight.shape[2:],
         layer.stride,
-        (rows[0], columns[0]),
-        layer.dilation,
-        layer.groups,
-        layer.bias is not None,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        bias=layer.bias is not None,
     )
-    assert rows[0] == rows[1] and columns[0] == columns[1]
+    conv.register_forward_pre_hook(lambda _module, inputs: (torch.nn.functional.pad(inputs[0], borders),))
     return conv
 
 
 def function(torch: Any, compute: Callable[[Any], Any]) -> Any:
     """A module without parameters."""
 
-    class Function(torch.nn.Module):  # type: ignore[misc]
+    class Function(torch.nn.Module):
         def forward(self, x: Any) -> Any:
             return compute(x)
 
@@ -94,7 +93,7 @@ def normalize(torch: Any, layer: layers.Normalize) -> Any:
 
 
 def scale(torch: Any, layer: layers.Scale) -> Any:
-    class Scale(torch.nn.Module):  # type: ignore[misc]
+    class Scale(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.weight = torch.nn.Parameter(torch.ones(layer.num_features))
@@ -111,7 +110,7 @@ KINDS = (layers.Residual, layers.Concat, layers.Sequential)
 
 
 def containers(torch: Any) -> dict[type[Layer], Callable[[Any], Any]]:
-    class Children(torch.nn.Module):  # type: ignore[misc]
+    class Children(torch.nn.Module):
         def __init__(self, layer: layers.Container) -> None:
             super().__init__()
             for name, child in layer.children().items():

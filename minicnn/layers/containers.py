@@ -35,7 +35,7 @@ class Container(Layer):
         """Put a layer in the place of the one called `name`, or behind the others."""
         if not isinstance(layer, Layer):
             raise MinicnnError(f"{name}: expected a layer, got {type(layer).__name__}")
-        if name in RESERVED or "." in name:
+        if not name or name in RESERVED or "." in name:
             raise MinicnnError(f"a layer cannot be called {name!r}")
         self._children[name] = layer
         self.name_paths()

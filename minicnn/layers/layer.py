@@ -112,7 +112,7 @@ class Layer:
         if x.dtype != own.dtype or x.dtype.kind != "f":
             raise self.error(f"expected {own.dtype if own.dtype.kind == 'f' else 'float32'}, got {x.dtype}")
         if get_array_module(own) is not xp:
-            raise self.error(f"expected an array of {get_array_module(own).__name__}, as its weights, got {xp.__name__}")
+            raise self.error(f"its weights are {get_array_module(own).__name__} arrays, got one of {xp.__name__}")
         self.output_shape(tuple(x.shape[1:]))
 
     def error(self, text: str) -> MinicnnError:

@@ -169,7 +169,7 @@ class Normalize(Layer):
             raise self.error(f"mean {tuple(mean)}, std {tuple(std)}: expected as many, and no std of 0")
 
     def after_loading(self) -> None:
-        self.bgr = bool(to_host(self.order.value)[0] > 0)  # read here once: in a forward pass it would wait for the device
+        self.bgr = bool(to_host(self.order.value)[0] > 0)  # read here: in a forward pass it would wait for the device
 
     def compute(self, x: Array, remember: Remember) -> tuple[Array, Any]:
         factor = (self.scale.value / self.std.value).astype(x.dtype)

@@ -20,7 +20,7 @@ class Case(NamedTuple):
     example: Example
     on: Device
 
-    def build(self, dtype: Any = np.float64) -> Layer:
+    def build(self, dtype: Any = np.float64) -> Any:
         """A new layer, every time with the same weights (none of them 0 or 1) and running averages."""
         layer = self.example.build(self.layer)
         generator = np.random.default_rng(1)

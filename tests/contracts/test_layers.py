@@ -254,7 +254,7 @@ def test_a_wrong_input_is_refused_by_name_or_taken(on_host: Case) -> None:
             assert y.shape == (3, *layer.output_shape(wrong.shape[1:]))
 
 
-def named(case: Case) -> Layer:
+def named(case: Case) -> Any:
     """The layer as it is inside a network, where it is called conv7."""
     layer = case.build()
     layer.path = "conv7"

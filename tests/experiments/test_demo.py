@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 from itertools import product
 
 import numpy as np
@@ -47,9 +48,9 @@ def test_the_page_is_whole_by_itself_and_names_no_folder_and_no_time(folder):
     assert text.count("<section") == len(demo_page.CHAPTERS) == text.count("<pre>")
 
 
-def test_every_chapter_names_a_command_that_works_in_the_folder(folder, minicnn, monkeypatch):
+def test_every_chapter_names_a_command_that_works_in_the_folder(folder, minicnn, monkeypatch, tmp_path):
     text = (folder / "index.html").read_text(encoding="utf-8")
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(shutil.copytree(folder, tmp_path / "copy"))
     for line in re.findall(r"<pre><code>minicnn (.*?)</code>", text):
         if not line.startswith(("train", "gradcheck", "make")):  # long ones, tested elsewhere
             assert minicnn(*line.split())[0] == 0, line
@@ -71,7 +72,7 @@ def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
 
 def test_a_wrong_gradient_stops_the_demo(capsys):
     with pytest.raises(MinicnnError, match=r"a gradient of LeNet-5 is wrong: conv1 x: worst element"):
-        demo_file.print_report(Report([Check("conv1", "x", 1.0, 1.001, 1.0, "worst element x(0, 0)")]))
+        demo_file.print_report(Report([Check("conv1", "x", 1.0, 1.001, 1.0, note="worst element x(0, 0)")]))
     assert "conv1" in capsys.readouterr().out
 
 

@@ -28,5 +28,4 @@ def test_the_functions_are_imported_when_they_are_first_used():
 
 
 def test_another_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'salience'"):
-        _ = experiments.salience
+    assert not hasattr(experiments, "salience")

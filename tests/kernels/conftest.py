@@ -16,7 +16,7 @@ from .oracles import FAMILIES, family
 
 @pytest.fixture(params=[*FAMILIES, *DEVICES[1:]])
 def ops(request: pytest.FixtureRequest) -> Any:
-    """A family of kernels, as a module; or the array kernels on a device other than the host, called with host arrays."""
+    """A family of kernels, as a module; or the array kernels on another device, called with host arrays."""
     return family(request.param) if request.param in FAMILIES else KernelsOn(device(request.param))
 
 

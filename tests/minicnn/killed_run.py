@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ class Killer(Callback):
     def watch_writing(self) -> None:
         write_bytes, replace = Path.write_bytes, os.replace
 
-        def write(path: Path, data: bytes) -> int:  # type: ignore[type-arg, unused-ignore]
+        def write(path: Path, data: bytes) -> int:
             self.writes += 1
             if self.what == "write" and self.writes == self.number:
                 write_bytes(path, data[: len(data) // 2])
@@ -88,8 +89,8 @@ class Killer(Callback):
             if self.what == "renamed" and self.writes == self.number:
                 die()
 
-        Path.write_bytes = write  # type: ignore[assignment, method-assign]
-        files.os.replace = put_in_place  # type: ignore[attr-defined]
+        vars(files)["os"] = types.SimpleNamespace(**vars(os) | {"replace": put_in_place})
+        setattr(Path, "write_bytes", write)  # noqa: B010
 
     def after_step(self, net: Layer, state: RunState) -> None:
         if self.what == "step" and state.step == self.number:

@@ -70,7 +70,7 @@ def pictures(net: Network, count: int = 2, dtype: Any = np.float64, seed: int = 
 def torch_gradients(
     torch: Any, net: Network, x: np.ndarray, grads: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """(dx, {name: activation}, {parameter: gradient}) of Σ ⟨activation, gradient⟩ by autograd, with the same weights."""
+    """(dx, {name: activation}, {parameter: gradient}) of Σ ⟨activation, gradient⟩ by autograd with the same weights."""
     module, pixels = twin(torch, net), torch.tensor(x, requires_grad=True)
     _, found = activations(module, pixels, [name for name in grads if name != "input"])
     found["input"] = pixels

@@ -65,11 +65,11 @@ def cases() -> list[Any]:
 
 
 def mutate(layer: Layer, tensor: str, mutation: Mutation) -> list[bool]:
-    """Let a layer go back with one wrong gradient. The list that this gives grows by True when something was changed."""
+    """Let a layer go back with one wrong gradient; the list that this gives says whether that changed anything."""
     backward, changed = layer.backward, []
 
     def wrong(dy: Any, **options: Any) -> Any:
-        dx = backward(dy, **options)
+        dx: Any = backward(dy, **options)
         target = dx if tensor == "x" else layer.named_parameters()[tensor].grad
         mutant = mutation(target) if np.linalg.norm(target) > 1e-9 else None  # before a batch norm a bias has none
         changed.append(mutant is not None)

@@ -118,7 +118,12 @@ def test_training_a_part_leaves_the_rest_where_it_is() -> None:
 
 
 def test_neighbours_that_decay_alike_are_one_stretch() -> None:
-    weights = [Parameter((3, 5), ones), Parameter((2,), ones), Parameter((2,), zeros, decay=False), Parameter((9,), ones)]
+    weights = [
+        Parameter((3, 5), ones),
+        Parameter((2,), ones),
+        Parameter((2,), zeros, decay=False),
+        Parameter((9,), ones),
+    ]
     pack(weights)
     found = stretches(weights)
     assert [stretch.decay for stretch in found] == [True, False, True]

@@ -92,5 +92,5 @@ def test_schedules_are_made_from_a_recipe() -> None:
     assert factors(from_config({})) == [1.0] * STEPS
     with pytest.raises(MinicnnError, match="schedule 'cosin'; did you mean 'cosine'"):
         from_config({"name": "cosin"})
-    with pytest.raises(MinicnnError, match="schedule 'cosine': .*warm"):
+    with pytest.raises(MinicnnError, match=r"schedule 'cosine': .*warm"):
         from_config({"name": "cosine", "warm": 1})

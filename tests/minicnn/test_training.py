@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """500 real digits to train on and 200 to test on."""
     training, test = data.load("digits", "train"), data.load("digits", "test")
     path = tmp_path_factory.mktemp("digits") / "digits.npz"
-    np.savez(
-        path, x=training.images[:500], y=training.labels[:500], test_x=test.images[:200], test_y=test.labels[:200]
-    )
+    np.savez(path, x=training.images[:500], y=training.labels[:500], test_x=test.images[:200], test_y=test.labels[:200])
     return path
 
 
@@ -110,7 +108,11 @@ def dataset(n: int = 40) -> Dataset:
 def run(net: Network, path: Path | None = None, *, epochs: int = 3, callbacks: Any = (), **options: Any) -> RunState:
     optimizer = SGD(net.parameters(), options.pop("lr", 0.05), momentum=0.9)
     batches = options.pop("batches", None) or Batches(dataset(), 8, seed=1)
-    checkpointer = Checkpointer(path, seconds=options.pop("seconds", 3600), settings=options.pop("settings", None)) if path else None
+    checkpointer = (
+        Checkpointer(path, seconds=options.pop("seconds", 3600), settings=options.pop("settings", None))
+        if path
+        else None
+    )
     return train(
         net,
         SoftmaxCrossEntropy(),
@@ -196,7 +198,7 @@ class Poisoned(Batches):
         super().__init__(dataset(), 8, seed=1)
         self.where = (epoch, batch)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         for number, (x, y) in enumerate(super().epoch(epoch, start), start):
             if (epoch, number) == self.where:
                 x[3, 0, 5, 5] = np.inf
@@ -229,7 +231,9 @@ def test_the_checkpoint_just_before_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lr", [1e37, 1e300])
 def test_a_learning_rate_that_is_too_high_is_stopped_with_the_layers_name(tmp_path: Path, lr: float) -> None:
     names = "|".join([path for path, _ in network().layers()] + list(network().named_parameters()))
-    with pytest.raises(MinicnnError, match=rf"step \d+: (the (output|gradient) of )?({names})( after the update)? is not"):
+    with pytest.raises(
+        MinicnnError, match=rf"step \d+: (the (output|gradient) of )?({names})( after the update)? is not"
+    ):
         run(network(), tmp_path / "c", lr=lr)
 
 
@@ -260,12 +264,12 @@ class Losses(Callback):
 
 def test_callbacks_see_every_step_and_epoch() -> None:
     net, seen = network(), Losses()
-    state = run(net, epochs=2, callbacks=[seen, Evaluate(Batches(dataset(), 16, shuffle=False), "train")])
+    state = run(net, epochs=2, callbacks=[seen, Evaluate(Batches(dataset(), 16, shuffle=False))])
     assert seen.steps == [(e, b + 1, 5 * e + b + 1) for e in range(2) for b in range(5)]
     assert seen.epochs == state.history
     assert all(seen.training)  # although Evaluate was there in between
     assert not net.training
-    assert set(state.history[0]) == {"epoch", "train_loss", "train_accuracy", "train_error", "train_loss"}
+    assert set(state.history[0]) == {"epoch", "train_loss", "test_accuracy", "test_error", "test_loss"}
 
 
 def test_the_training_loss_is_the_mean_over_the_steps() -> None:
@@ -288,7 +292,9 @@ def test_the_schedule_sets_the_rate_of_every_step() -> None:
         def after_step(self, net: Layer, state: RunState) -> None:
             rates.append(optimizer.lr)
 
-    train(net, SoftmaxCrossEntropy(), optimizer, Batches(dataset(), 8), epochs=2, schedule=cosine(), callbacks=[Rates()])
+    train(
+        net, SoftmaxCrossEntropy(), optimizer, Batches(dataset(), 8), epochs=2, schedule=cosine(), callbacks=[Rates()]
+    )
     np.testing.assert_allclose(rates, 0.25 * (1 + np.cos(np.pi * np.arange(10) / 10)), rtol=1e-12)
     assert optimizer.lr == 0.5
 
@@ -327,7 +333,9 @@ def test_a_run_on_a_device_ends_as_on_the_host_and_reads_the_losses_rarely() -> 
     batches = Batches(dataset(100), 4, seed=1)
     counters.reset()
     state = run(there, epochs=1, batches=batches, callbacks=[Waits()])
-    assert state.history[0]["train_loss"] == pytest.approx(run(here, epochs=1, batches=batches).history[0]["train_loss"])
+    assert state.history[0]["train_loss"] == pytest.approx(
+        run(here, epochs=1, batches=batches).history[0]["train_loss"]
+    )
     assert waits[: READ_EVERY - 1] == [0] * (READ_EVERY - 1)
     assert len(set(waits)) == 3  # nothing, at step 20, at the end of the epoch
     for name, value in here.state_dict().items():

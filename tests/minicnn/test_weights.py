@@ -73,7 +73,7 @@ def test_the_preprocessing_travels_with_the_weights(file: Path) -> None:
     normalize = net.layer("normalize")
     normalize.mean.value[...] = 0  # type: ignore[attr-defined]
     load_weights(net, file)
-    np.testing.assert_allclose(normalize.mean.value, (0.4, 0.5, 0.6))  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(normalize.mean.value, np.array([0.4, 0.5, 0.6], np.float32))  # type: ignore[attr-defined]
 
 
 def test_a_checkpoint_is_a_weights_file_too(tmp_path: Path) -> None:
@@ -130,7 +130,8 @@ def test_a_truncated_file_is_refused_by_name(file: Path, kept: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x80\x04\x95 a pickle", b"PK\x03\x04" * 9, b"\xff" * 64, b"\x00" * 64, b"{}" * 32, b"\x02" + b"\0" * 7]
+    "content",
+    [b"\x80\x04\x95 a pickle", b"PK\x03\x04" * 9, b"\xff" * 64, b"\x00" * 64, b"{}" * 32, b"\x02" + b"\0" * 7],
 )
 def test_what_is_no_safetensors_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "weights.pth").write_bytes(content)
