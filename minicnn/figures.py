@@ -242,7 +242,7 @@ def _series(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float,
 
 
 def _draw_measure(axes: Any, what: str, series: Mapping[str, list[tuple[float, float]]]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     percent = 100 if what == "accuracy" else 1
     for part, colour in LINES.items():
@@ -257,7 +257,10 @@ def _draw_measure(axes: Any, what: str, series: Mapping[str, list[tuple[float, f
     values = [value for part in LINES for _, value in series[f"{part}_{what}"]]
     if what == "loss" and min(values) > 0 and max(values) / min(values) > 20:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        plain = FuncFormatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter(plain if max(values) / min(values) < 200 else NullFormatter())
     axes.set_title("Loss" if what == "loss" else "Accuracy in percent", fontsize=12, loc="left")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -29,7 +29,7 @@ from .parameter import pack
 
 BOUND = 1e-7
 STEPS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
-ROUNDINGS = 64  # that an output may go through, for the digits that are left of a difference; up to 8 measured in AlexNet
+ROUNDINGS = 64  # that an output may go through, which limits the digits of a difference; up to 8 measured in AlexNet
 FEW = 32  # elements that are tried one by one
 
 Progress = Callable[[int, int, str], None]  # (done, total, what was checked last)

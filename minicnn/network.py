@@ -93,7 +93,7 @@ class Network(Sequential):
             raise MinicnnError(f"input: expected a gradient {self._input_shape}, got {tuple(direct.shape)}")
         total = add_gradients(dx, direct)
         assert total is not None  # every layer that is named gives a gradient
-        return total.copy() if total is direct else total
+        return total.copy() if dx is None else total  # never the caller's own array
 
     def scores(self, x: Array) -> Array:
         """The class scores before softmax, (N, classes), in evaluation mode and without keeping anything."""

@@ -44,6 +44,7 @@ class Optimizer:
         for name in self.state_names:
             if name not in self._state:
                 self._state[name] = [zeros(stretch) for stretch in found]
+            self._check_place(self._state[name], found)
         for index, stretch in enumerate(found):
             decay = self.weight_decay if stretch.decay or self.decay_all else 0.0
             state = {name: arrays[index] for name, arrays in self._state.items()}
@@ -57,8 +58,8 @@ class Optimizer:
         """Copies of the state by name and parameter ("velocity.conv1.weight"), and the number of steps."""
         state: dict[str, Array] = {"steps": np.asarray(self.steps, np.int64)}
         for name, arrays in self._state.items():
-            for parameter, view in self._views(arrays):
-                state[f"{name}.{parameter.name}"] = view.copy()
+            for key, view in self._views(arrays):
+                state[f"{name}.{key}"] = view.copy()
         return state
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
@@ -69,22 +70,30 @@ class Optimizer:
             return
         for name in self.state_names:
             arrays = [zeros(stretch) for stretch in stretches(self.parameters)]
-            for parameter, view in self._views(arrays):
-                saved = state.get(f"{name}.{parameter.name}")
-                if saved is None or tuple(saved.shape) != parameter.shape:
-                    raise MinicnnError(f"optimizer: {name}.{parameter.name} {parameter.shape} is missing or misshaped")
+            for key, view in self._views(arrays):
+                saved = state.get(f"{name}.{key}")
+                if saved is None or saved.shape != view.shape:
+                    raise MinicnnError(f"optimizer: {name}.{key} {view.shape} is missing or misshaped")
                 view[...] = transfer(saved, like=view)
             self._state[name] = arrays
 
-    def _views(self, arrays: list[Array]) -> list[tuple[Parameter, Array]]:
-        """Each parameter with its part of the state arrays."""
+    def _views(self, arrays: list[Array]) -> list[tuple[str, Array]]:
+        """Each parameter's name (its number, where it has none) with its part of the state arrays."""
         views, found = [], stretches(self.parameters)
-        for parameter in self.parameters:
+        for number, parameter in enumerate(self.parameters):
             for stretch, array in zip(found, arrays, strict=True):
                 start = parameter.offset - stretch.where.start
                 if parameter.flat is stretch.flat and 0 <= start < array.size:
-                    views.append((parameter, array[start : start + parameter.size].reshape(parameter.shape)))
+                    part = array[start : start + parameter.size].reshape(parameter.shape)
+                    views.append((parameter.name or str(number), part))
         return views
+
+    @staticmethod
+    def _check_place(arrays: list[Array], found: list[Stretch]) -> None:
+        """Raise MinicnnError when the parameters were moved or converted since the state was made."""
+        for array, stretch in zip(arrays, found, strict=True):
+            if type(array) is not type(stretch.value) or array.dtype != stretch.value.dtype:
+                raise MinicnnError("optimizer: the network was moved or converted after its first step: make a new one")
 
 
 def zeros(stretch: Stretch) -> Array:

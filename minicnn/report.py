@@ -90,7 +90,7 @@ def _page(title: str, sections: Sequence[Section], lead: str, facts: Sequence[tu
 def _section(number: int, section: Section) -> str:
     parts = "".join(_figure(part) if isinstance(part, Figure) else _table(part) for part in section.parts)
     body = f'<div class="parts">\n{parts}</div>\n' if parts else ""
-    command = f'<pre><code>{escape(section.command)}</code></pre>\n' if section.command else ""
+    command = f"<pre><code>{escape(section.command)}</code></pre>\n" if section.command else ""
     heading = f"<h2>{escape(section.heading)}</h2>\n"
     return f'<section id="s{number}">\n{heading}{_paragraphs(section.text)}{body}{command}</section>\n'
 

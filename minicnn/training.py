@@ -72,7 +72,7 @@ def train(
     if checkpointer and state.step == 0:
         checkpointer.save(net, optimizer, state)
     unread: list[Array] = []
-    with deferred_interrupt() as interrupted, np.errstate(all="ignore"):  # what is not finite is found and named below
+    with deferred_interrupt() as interrupted, course.under_way():
         while state.epoch < epochs:
             for x, y in data.epoch(state.epoch, start=state.batch):
                 optimizer.lr = course.learning_rate(state)
@@ -96,7 +96,6 @@ def train(
                 net.train()
             if checkpointer and (checkpointer.due() or state.epoch == epochs):
                 checkpointer.save(net, optimizer, state)
-    optimizer.lr = course.base_lr
     net.eval()
     return state
 
@@ -117,6 +116,15 @@ class Course:
     ) -> None:
         self.net, self.loss, self.optimizer, self.data = net, loss, optimizer, data
         self.steps, self.schedule, self.base_lr = epochs * len(data), schedule, optimizer.lr
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """The learning rate is put back at the end; NumPy does not warn of what is not finite: `diagnose` names it."""
+        try:
+            with np.errstate(all="ignore"):
+                yield
+        finally:
+            self.optimizer.lr = self.base_lr
 
     def learning_rate(self, state: RunState) -> float:
         return self.base_lr * self.schedule(Clock(state.step, self.steps, len(self.data), state.history))

@@ -106,7 +106,7 @@ def find(name: str) -> tuple[type[Layer], tuple[Example, ...]]:
         raise MinicnnError(f"no layer {name!r}{nearest(name.lower(), known)}")
     layer, examples = known[name.lower()]
     if not any(op.endswith("_backward") for op in ops_of(layer, examples)):
-        raise MinicnnError(f"{layer.__name__} has no kernel to write; `minicnn exercise` lists the layers that have one")
+        raise MinicnnError(f"{layer.__name__} has no kernel to write; `minicnn exercise` lists those that have one")
     return layer, examples
 
 

@@ -39,7 +39,7 @@ class Step(NamedTuple):
     terms: list[tuple[str, Array]]
 
     def text(self) -> str:
-        """ "LogProbability −0.012, L2 −0.0034": the terms as people read them."""
+        """The terms as people read them: "LogProbability −0.012, L2 −0.0034"."""
         return ", ".join(f"{name} {number(value):.4g}" for name, value in self.terms)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from ..errors import MinicnnError
@@ -48,11 +49,9 @@ class Objective:
         return self if other == 0 else NotImplemented  # sum([…]) begins with 0
 
     def __mul__(self, factor: Any) -> Objective:
-        try:
-            factor = float(factor)
-        except (TypeError, ValueError):
+        if not isinstance(factor, Real):
             return NotImplemented
-        return Sum(tuple((factor * weight, term) for weight, term in self.terms()))
+        return Sum(tuple((float(factor) * weight, term) for weight, term in self.terms()))
 
     __rmul__ = __mul__
 

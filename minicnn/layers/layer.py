@@ -7,7 +7,7 @@ the border between (N, C, H, W) and channels last, the memory, the checks, and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..parameter import Buffer, Parameter, pack, to_host, transfer
 
 Remember = Literal["all", "input"] | None
 Shape = tuple[int, ...]
+L = TypeVar("L", bound="Layer")
 
 
 class Memory(NamedTuple):
@@ -187,17 +188,17 @@ class Layer:
 
     # State ----------------------------------------------------------------------------------------------------------
 
-    def train(self, mode: bool = True) -> Layer:
+    def train(self: L, mode: bool = True) -> L:
         """Training mode: dropout drops, batch norm uses the batch's own moments."""
         for _, layer in self.nodes():
             layer.training = mode
         return self
 
-    def eval(self) -> Layer:
+    def eval(self: L) -> L:
         """Evaluation mode: every picture's result depends on that picture alone."""
         return self.train(False)
 
-    def initialize(self, seed: int) -> Layer:
+    def initialize(self: L, seed: int) -> L:
         """Draw all parameters anew: the same seed gives the same bits."""
         generator = np.random.default_rng(seed)
         for parameter in self.parameters():
@@ -218,7 +219,7 @@ class Layer:
         for path, state in states.items():
             vars(nodes[path])["random_state"] = tuple(state)
 
-    def to(self, device: str | None = None, *, dtype: Any = None) -> Layer:
+    def to(self: L, device: str | None = None, *, dtype: Any = None) -> L:
         """Move parameters and buffers to "cpu" or "cuda", or convert them to another dtype. Forgets activations."""
         from ..device import device_module
 

@@ -80,6 +80,11 @@ class BatchNorm2d(BatchNorm):
 class BatchNorm1d(BatchNorm):
     __doc__ = "(N, C) or (N, C, L) -> the same shape. " + (BatchNorm.__doc__ or "")
 
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) > 2:
+            raise self.error(f"expected (N, C) or (N, C, L), got {len(input_shape) + 1} dimensions")
+        return super().output_shape(input_shape)
+
 
 @register(
     Example({"size": 5, "alpha": 0.5, "k": 2.0}, (7, 4, 4)),

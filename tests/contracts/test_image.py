@@ -80,11 +80,11 @@ def test_the_gradient_of_an_objective_is_the_derivative(part: Part) -> None:
 
         def slope(h: float, layer: str = layer, a: np.ndarray = a, v: np.ndarray = v) -> float:
             ahead, behind = (objective.evaluate(at | {layer: a + s * h * v})[0] for s in (1, -1))
-            return float(ahead - behind) / (2 * h)
+            return float((ahead - behind) / (2 * h))
 
         numeric = (4 * slope(1e-4) - slope(2e-4)) / 3
         terms = gradients[layer] * v
-        assert abs(numeric - terms.sum()) <= 1e-7 * max(np.linalg.norm(terms), 1e-3)
+        assert abs(numeric - terms.sum()) <= 1e-7 * max(float(np.linalg.norm(terms)), 1e-3)
 
 
 @objectives
@@ -275,8 +275,8 @@ def test_the_pullback_of_a_parametrization_is_the_derivative(part: Part) -> None
         ends = []
         for s in (1, -1):
             made.value = value + s * h * v
-            ends.append(np.vdot(made.image(), d_image))
-        return float(ends[0] - ends[1]) / (2 * h)
+            ends.append(float(np.vdot(made.image(), d_image)))
+        return (ends[0] - ends[1]) / (2 * h)
 
     numeric = (4 * slope(1e-4) - slope(2e-4)) / 3
     assert abs(numeric - np.vdot(gradient, v)) <= 1e-7 * np.linalg.norm(gradient * v)

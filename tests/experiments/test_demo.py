@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import shutil
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -14,6 +15,9 @@ from minicnn.data import Batches, load
 from minicnn.errors import MinicnnError
 from minicnn.experiments import demo_page
 from minicnn.experiments.demo import demo
+from minicnn.experiments.fool import fool
+from minicnn.experiments.occlusion import occlusion
+from minicnn.experiments.visualize import visualize
 from minicnn.gradcheck import Check, Report
 from minicnn.pictures import load_picture
 from minicnn.training import evaluate
@@ -26,12 +30,19 @@ PICTURES = [
 ]
 
 
+def short_demo(out):
+    """The demo as a newcomer gets it, but of one epoch, and with few steps where it takes many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo_page, "visualize", partial(visualize, steps=5))
+        patch.setattr(demo_page, "occlusion", partial(occlusion, stride=6))
+        patch.setattr(demo_page, "fool", partial(fool, steps=20))
+        demo(out, data="digits", epochs=1)
+    return out
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder of a demo of one epoch, all else as a newcomer gets it."""
-    out = tmp_path_factory.mktemp("demo") / "out"
-    demo(out, data="digits", epochs=1)
-    return out
+    return short_demo(tmp_path_factory.mktemp("demo") / "out")
 
 
 def test_the_folder_holds_every_picture_and_the_page(folder):
@@ -65,7 +76,7 @@ def test_the_weights_have_the_accuracy_that_run_json_says(folder):
 
 
 def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
-    demo(tmp_path, data="digits", epochs=1)
+    short_demo(tmp_path)
     for path in [p for p in folder.rglob("*") if p.is_file() and p.name != "run.json"]:
         assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path.name
 

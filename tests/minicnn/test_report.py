@@ -50,12 +50,12 @@ def images(parsed):
 def test_every_text_is_escaped(tmp_path):
     small = Image.new("L", (5, 5))
     parts: list[Figure | Table] = [Figure(small, NASTY, NASTY), Table([NASTY], [[NASTY]], NASTY)]
-    sections = [Section(NASTY, NASTY, parts)] * 3
+    sections = [Section(NASTY, NASTY, parts, NASTY)] * 3
     parsed = page(tmp_path, NASTY, sections, lead=NASTY, facts=[(NASTY, NASTY)])
     assert "script" not in {tag for tag, _ in parsed.tags}
     assert (
-        parsed.said.count(NASTY) == 2 + 1 + 2 + 3 * 7
-    )  # title, lead, fact; a section: link, heading, text, captions, cells
+        parsed.said.count(NASTY) == 2 + 1 + 2 + 3 * 8
+    )  # title, lead, fact; a section: link, heading, text, captions, cells, command
     assert all(image["alt"] == NASTY for image in images(parsed))
 
 

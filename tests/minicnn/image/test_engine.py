@@ -151,10 +151,11 @@ def test_a_run_in_two_parts_that_hands_on_its_state_is_one_run(net: Network) -> 
 
 
 def test_the_pictures_of_a_batch_are_made_as_if_alone(net: Network) -> None:
-    pictures, options = picture(np.float32, 3), {"optimizer": GradientAscent(0.1, "l2"), "steps": 4}
-    batch = optimize(net, LogProbability(1) - L2(), Pixels(pictures), **options).image
+    pictures, objective = picture(np.float32, 3), LogProbability(1) - L2()
+    batch = optimize(net, objective, Pixels(pictures), optimizer=GradientAscent(0.1, "l2"), steps=4).image
     for i in range(3):
-        alone = optimize(net, LogProbability(1) - L2(), Pixels(pictures[i : i + 1]), **options).image
+        one = Pixels(pictures[i : i + 1])
+        alone = optimize(net, objective, one, optimizer=GradientAscent(0.1, "l2"), steps=4).image
         np.testing.assert_allclose(batch[i : i + 1], alone, atol=1e-5)
 
 
@@ -222,13 +223,13 @@ def test_a_gradient_that_is_not_finite_names_step_term_and_layer_and_keeps_the_l
 
 
 def test_a_weight_that_is_not_finite_is_found_in_the_activation(net: Network) -> None:
-    net.layer("fc2").weight.value[0, 0] = np.nan
+    net.named_parameters()["fc2.weight"].value[0, 0] = np.nan
     with pytest.raises(NotFinite, match="step 1: the activation of fc2 holds values that are not finite"):
         ascent(net, ClassScore(0))
 
 
 def test_a_backward_pass_that_overflows_is_found(net: Network) -> None:
-    net.layer("conv1").weight.value *= np.float32(1e30)
+    net.named_parameters()["fc2.weight"].value *= np.float32(1e20)
     with pytest.raises(NotFinite, match=r"of ClassScore\(target=0\), finite at fc2, is not finite at the picture"):
         ascent(net, 1e25 * ClassScore(0), transforms=())
 
@@ -241,8 +242,8 @@ def test_a_picture_that_holds_nan_is_said(net: Network) -> None:
 
 
 def test_two_infinite_terms_that_only_fail_together_are_said(net: Network) -> None:
-    with pytest.raises(NotFinite, match="the sum of the gradients of L2.*, L2"):
-        ascent(net, 2e38 * L2(center=-1.0) + 2e38 * L2(center=-1.0))
+    with pytest.raises(NotFinite, match=r"the sum of the gradients of L2\(.*, L2\(.* is not finite"):
+        ascent(net, 1e38 * L2(center=-0.5) + 1e38 * L2(center=-0.5))
 
 
 @pytest.mark.parametrize("steps", [0, -3])

@@ -1,0 +1,215 @@
+"""Fooling images: that they fool as the file they are kept in, the numbers, and what the command refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from minicnn.data import load as load_data
+from minicnn.errors import MinicnnError
+from minicnn.experiments.fool import Goal, fool, magnification, rounded
+from minicnn.image import Interrupted
+from minicnn.models import load
+from minicnn.network import Network
+from minicnn.pictures import load_picture, save_png, to_picture
+
+
+@pytest.fixture(scope="module")
+def lenet() -> Network:
+    return load("lenet5")
+
+
+@pytest.fixture(scope="module")
+def digits(lenet) -> np.ndarray:
+    """Ten real digits, 0 to 9, that LeNet-5 reads right, on 256 levels."""
+    data = load_data("digits", "test")
+    pictures = data.images[:].astype(np.float32) / 255
+    right = lenet.scores(pictures).argmax(axis=1) == data.labels
+    return np.stack([pictures[np.flatnonzero(right & (data.labels == k))[0]] for k in range(10)])
+
+
+@pytest.fixture
+def seven(digits, tmp_path):
+    save_png(tmp_path / "seven.png", to_picture(digits[7]))
+    return tmp_path / "seven.png"
+
+
+@pytest.mark.parametrize("objective", ["score", "log-likelihood"])
+def test_any_digit_becomes_another_one_by_a_small_change(lenet, digits, objective):
+    for k in range(0, 10, 3):
+        target = (k + 1) % 10
+        result = fool(lenet, digits[k : k + 1], target, objective=objective)
+        assert result.fooled and (result.seen, result.target) == (k, target)
+        assert lenet.predict(result.image)[0][0].class_index == target
+        assert result.before < 0.5 and result.after == pytest.approx(lenet.predict(result.image)[0][0].probability)
+        assert 0 < result.l2 < 4  # the digits themselves have a norm of about 9
+
+
+def test_the_picture_fools_as_eight_bits(lenet, digits, tmp_path):
+    result = fool(lenet, digits[2:3], 8)
+    np.testing.assert_array_equal(result.image, np.rint(result.image * 255) / np.float32(255))
+    save_png(tmp_path / "x.png", to_picture(result.image))
+    again = lenet.prepare(load_picture(tmp_path / "x.png", mode="L"))
+    np.testing.assert_array_equal(again, result.image)
+
+
+def test_the_numbers_are_those_of_the_change(lenet, digits):
+    result = fool(lenet, digits[4:5], 9)
+    change = (result.image - digits[4:5])[0]
+    assert result.change.shape == (1, 28, 28)
+    assert result.l2 == pytest.approx(np.sqrt((change**2).sum()))
+    assert result.linf == np.abs(change).max()
+    assert result.rms == pytest.approx(np.sqrt((change**2).mean()))
+
+
+def test_a_confidence_is_reached_and_costs_more(lenet, digits):
+    first, sure = (fool(lenet, digits[5:6], 6, confidence=c) for c in (0.0, 0.95))
+    assert first.after < 0.95 <= sure.after and sure.fooled
+    assert sure.l2 > first.l2
+
+
+def test_the_change_is_the_smallest_on_its_line_and_smaller_than_the_first_that_fools(lenet, digits):
+    x = digits[3:4]
+    result = fool(lenet, x, 5)
+    goal = Goal(lenet, x, 5)
+    assert goal.reached(result.image)
+    assert not goal.reached(rounded(x + 0.9 * (result.image - x)))
+    coarse = fool(lenet, x, 5, step=1.0)
+    assert coarse.l2 < 1.3 * result.l2  # one step was too far; the way back makes up for it
+
+
+def test_what_cannot_be_reached_is_said_and_kept(lenet, digits):
+    result = fool(lenet, digits[0:1], 1, steps=2)
+    assert not result.fooled and result.steps == 2
+    assert 0 < result.l2 <= 0.15
+    assert result.after > result.before
+    assert not fool(lenet, digits[0:1], 1, steps=4, confidence=0.99).fooled
+
+
+def test_several_colours_and_every_device(small, image, on):
+    target = int(small.scores(image).argmin())
+    expected = fool(small, image, target)
+    on.place(small)
+    result = fool(small, on.upload(image), target)
+    assert result.fooled and expected.fooled
+    assert result.l2 == pytest.approx(expected.l2, rel=0.05)
+    np.testing.assert_array_equal(rounded(image), np.rint(image * 255) / np.float32(255))
+
+
+def test_ctrl_c_on_the_way_back_keeps_a_picture_that_fools(lenet, digits, monkeypatch):
+    module = sys.modules["minicnn.experiments.fool"]
+    real, calls = module.optimize, []
+
+    def second_is_interrupted(*arguments, **options):
+        calls.append(1)
+        result = real(*arguments, **options)
+        if len(calls) == 2:
+            raise Interrupted(result)
+        return result
+
+    monkeypatch.setitem(vars(module), "optimize", second_is_interrupted)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        fool(lenet, digits[7:8], 3)
+    assert isinstance(stop.value, Interrupted)
+    assert lenet.predict(stop.value.result.image)[0][0].class_index == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": 7}, r"target 7: the picture is seen as 7 \(\d+\.\d %\) already"),
+        ({"target": 10}, "class 10: expected 0 to 9"),
+        ({"target": "x"}, "class 'x'"),
+        ({"objective": "scores"}, "objective 'scores'; did you mean 'score'"),
+        ({"confidence": 1.0}, "confidence 1.0: expected 0 to below 1"),
+        ({"steps": -1}, "-1 steps: expected 1 or more"),
+        ({"step": 0.0}, "lr 0.0: expected more than 0"),
+    ],
+)
+def test_bad_settings_are_refused(lenet, digits, options, message):
+    with pytest.raises(MinicnnError, match=message):
+        fool(lenet, digits[7:8], options.pop("target", 3), **options)
+
+
+def test_several_pictures_at_once_are_refused(lenet, digits):
+    with pytest.raises(MinicnnError, match=r"one picture \(1, C, H, W\), got \(10, 1, 28, 28\)"):
+        fool(lenet, digits, 3)
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(0.9, 1), (0.2, 2), (0.06, 5), (0.008, 50), (0.0, 100)])
+def test_a_change_is_magnified_as_far_as_it_fits(largest, expected):
+    assert magnification(np.linspace(-largest, largest, 2000).reshape(1, 40, 50)) == expected
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_the_picture_the_figure_and_the_numbers(minicnn, seven, tmp_path):
+    out = tmp_path / "out"
+    status, said, _ = minicnn("make", "fool", seven, "--model", "lenet5", "--target", 3, "--out", out)
+    assert status == 0
+    assert said.startswith("7 (") and " → 3 (" in said and "RMS" in said and "fool.png" in said
+    record = json.loads((out / "run.json").read_text())
+    assert record["fooled"] is True and (record["seen"], record["target"]) == ("7", "3")
+    assert set(record["files"]) == {"fooled.png", "fool.png"}
+    before, after = (load("lenet5").prepare(load_picture(path, mode="L")) for path in (seven, out / "fooled.png"))
+    assert record["l2"] == pytest.approx(np.linalg.norm(after - before), rel=1e-4)
+    best = load("lenet5").predict(after)[0][0]
+    assert best.name == "3" and best.probability == pytest.approx(record["probability"], rel=1e-4)
+
+
+def test_the_same_command_gives_the_same_files(minicnn, seven, tmp_path):
+    for name in ("a", "b"):
+        assert minicnn("make", "fool", seven, "-t", 9, "--confidence", 0.8, "--out", tmp_path / name)[0] == 0
+    for name in ("fooled.png", "fool.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_what_is_not_fooled_ends_with_status_2_and_is_kept(refused, seven, tmp_path):
+    complaint = refused("make", "fool", seven, "--target", 3, "--steps", 2, "--out", tmp_path / "out")
+    assert "not fooled: 7 (" in complaint and "after 2 steps" in complaint and "RMS" in complaint
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["fooled"] is False and record["steps"] == 2
+    assert (tmp_path / "out/fooled.png").is_file() and (tmp_path / "out/fool.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", 7], "target 7: the picture is seen as 7"),
+        (["--target", "eleven"], "class 'eleven'"),
+        (["--target", 3, "--steps", -1], "-1 steps: expected 1 or more"),
+        (["--target", 3, "--objective", "logit"], "objective 'logit'"),
+        (["--target", 3, "--confidence", 2], "confidence 2.0: expected 0 to below 1"),
+        (["--target", 3, "--model", "lenet"], "no model 'lenet'; did you mean 'lenet5'"),
+    ],
+)
+def test_bad_input_is_one_line(refused, seven, tmp_path, arguments, message):
+    assert message in refused("make", "fool", seven, *arguments, "--out", tmp_path / "out")
+
+
+def test_a_picture_that_is_none_is_one_line(refused, tmp_path):
+    (tmp_path / "photo.png").write_text("no picture")
+    assert "photo.png: not a picture" in refused("make", "fool", tmp_path / "photo.png", "-t", 3, "-o", tmp_path / "o")
+    assert "no such file" in refused("make", "fool", tmp_path / "none.png", "-t", 3, "-o", tmp_path / "o")
+
+
+def test_ctrl_c_keeps_what_was_reached(minicnn, seven, tmp_path, monkeypatch):
+    module = sys.modules["minicnn.experiments.fool"]
+    real = module.optimize
+
+    def interrupt(step):
+        raise KeyboardInterrupt
+
+    def interrupted(*arguments, **options):
+        return real(*arguments, **options | {"callbacks": [interrupt]})
+
+    monkeypatch.setitem(vars(module), "optimize", interrupted)
+    status, _, complaint = minicnn("make", "fool", seven, "--target", 3, "--out", tmp_path / "out")
+    assert status == 130 and "interrupted" in complaint
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["status"] == "interrupted" and record["steps"] == 1
+    assert set(record["files"]) == {"fooled.png", "fool.png"}

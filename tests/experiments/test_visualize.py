@@ -1,0 +1,176 @@
+"""Class models: the pictures that come out, their determinism, and what the command refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from minicnn.errors import MinicnnError
+from minicnn.experiments.visualize import choices, visualize
+from minicnn.image import L2, ClassScore, LogProbability, Pixels, Sum, TotalVariation, Unit, ValidPixels
+from minicnn.kernels.backend import get_array_module
+from minicnn.models import load
+from minicnn.network import Network
+from minicnn.pictures import load_picture, to_array
+
+module = sys.modules["minicnn.experiments.visualize"]  # the file, not the function of its name
+
+
+@pytest.fixture(scope="module")
+def lenet() -> Network:
+    return load("lenet5")
+
+
+@pytest.mark.parametrize("digit", range(10))
+def test_every_class_model_is_seen_as_its_class(lenet, digit):
+    picture = visualize(lenet, digit, steps=40)
+    assert picture.shape == (1, 1, 28, 28) and picture.dtype == np.float32
+    assert picture.min() >= 0 and picture.max() <= 1
+    best = lenet.predict(picture)[0][0]
+    assert best.class_index == digit and best.probability > 0.9
+
+
+def test_the_regularizers_leave_a_smooth_drawing_on_black_paper(lenet):
+    clear, plain = (visualize(lenet, 3, recipe=recipe, steps=60) for recipe in ("clear", "plain"))
+    roughness = [float(TotalVariation().evaluate({"input": x})[0]) / float((x * x).sum()) for x in (clear, plain)]
+    assert roughness[0] < 0.7 * roughness[1]
+    assert (clear < 0.05).mean() > 0.5
+    assert lenet.predict(plain)[0][0].name == "3"
+
+
+def test_the_recipes_are_the_objectives_of_their_papers(small):
+    plain, simonyan, clear = (choices(small, "dog", recipe) for recipe in ("plain", "simonyan", "clear"))
+    assert plain.objective == ClassScore(1) and not plain.transforms and plain.projections == [ValidPixels()]
+    mean = (0.5, 0.4, 0.3)
+    assert isinstance(simonyan.objective, Sum)
+    (one, score), (factor, norm) = simonyan.objective.terms()
+    assert (one, score) == (1, ClassScore(1)) and factor < 0
+    assert isinstance(norm, L2) and norm.center == pytest.approx(mean)
+    assert clear.objective == LogProbability(1) and clear.transforms
+    assert choices(small, Unit("conv2", 3)).objective == Unit("conv2", 3)
+
+
+def test_it_starts_from_the_mean_colour_and_several_starts_from_noise(small, monkeypatch):
+    starts = []
+
+    def pixels(x):
+        starts.append(x.copy())
+        return Pixels(x)
+
+    monkeypatch.setitem(vars(module), "Pixels", pixels)
+    visualize(small, "cat", steps=1)
+    visualize(small, "cat", steps=1, starts=3)
+    np.testing.assert_allclose(starts[0], np.broadcast_to(np.reshape([0.5, 0.4, 0.3], (1, 3, 1, 1)), (1, 3, 12, 12)))
+    assert starts[1].shape == (3, 3, 12, 12) and starts[1].std() > 0.2
+
+
+def test_the_same_seed_gives_the_same_bytes(small):
+    a, b, c = (visualize(small, "eel", steps=8, starts=2, seed=seed).tobytes() for seed in (3, 3, 4))
+    assert a == b != c
+
+
+def test_a_unit_without_a_gradient_at_the_start_is_woken(small):
+    small.layer("conv2").bias.value[...] = -2  # at the mean colour no ReLU behind it is active
+    unit = Unit("relu2", 1)
+    start = np.broadcast_to(np.array([0.5, 0.4, 0.3], np.float32)[:, None, None], (1, 3, 12, 12))
+    assert not small.activations(start, ["relu2"])["relu2"].any()
+    assert unit.evaluate(small.activations(visualize(small, unit, steps=60), ["relu2"]))[0] > 0
+    assert small.layer("relu2").rule == "gradient"
+
+
+def test_the_picture_is_made_on_the_networks_device(small, on):
+    expected = visualize(small, "cat", steps=4)
+    on.place(small)
+    there = visualize(small, "cat", steps=4)
+    assert get_array_module(there) is on.xp
+    np.testing.assert_allclose(on.download(there), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recipe": "clean"}, "recipe 'clean'; did you mean 'clear'"),
+        ({"steps": 0}, "0 steps: expected 1 or more"),
+        ({"starts": 0}, "0 starts: expected 1 or more"),
+        ({"target": "cow"}, "class 'cow'"),
+        ({"target": 3}, "class 3: expected 0 to 2"),
+        ({"target": Unit("relu3", 0)}, "small has no layer 'relu3'; did you mean 'relu2'"),
+        ({"target": Unit("relu2", 5)}, "relu2: unit 5: expected 0 to 4"),
+    ],
+)
+def test_bad_settings_are_refused(small, options, message):
+    target = options.pop("target", "cat")
+    with pytest.raises(MinicnnError, match=message):
+        visualize(small, target, **options)
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_the_figure_the_picture_and_the_record(minicnn, tmp_path):
+    status, said, _ = minicnn("make", "visualize", 3, "--model", "lenet5", "--steps", 60, "--out", tmp_path / "out")
+    assert status == 0
+    assert said.startswith("class 3: 3 (") and "visualize.png" in said
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["target"] == "class 3" and record["settings"]["steps"] == 60
+    assert set(record["files"]) == {"visualize.png", "picture.png"}
+    picture = load_picture(tmp_path / "out/picture.png", mode="L")
+    assert picture.size == (28, 28)
+    assert load("lenet5").predict(to_array(picture)[None])[0][0].name == "3"
+
+
+def test_the_same_seed_gives_the_same_files(minicnn, tmp_path):
+    for name in ("a", "b"):
+        arguments = ("7", "--starts", 2, "--steps", 5, "--seed", 1, "--out", tmp_path / name)
+        assert minicnn("make", "visualize", *arguments)[0] == 0
+    for name in ("visualize.png", "picture-1.png", "picture-2.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_command_makes_pictures_of_units_and_plain_ones(minicnn, tmp_path):
+    status, said, _ = minicnn("make", "visualize", "--layer", "relu2", "--unit", 3, "--steps", 5, "-o", tmp_path)
+    assert status == 0 and said.startswith("unit 3 of relu2: ")
+    assert minicnn("make", "visualize", "0", "--no-regularizer", "--steps", 5, "-o", tmp_path)[0] == 0
+    assert json.loads((tmp_path / "run.json").read_text())["settings"]["recipe"] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["11"], "class 11: expected 0 to 9"),
+        (["three"], "class 'three'"),
+        ([], "expected a class, or else --layer and --unit"),
+        (["3", "--layer", "relu2", "--unit", 1], "expected a class, or else --layer and --unit"),
+        (["--layer", "relu2"], "expected a class, or else --layer and --unit"),
+        (["--layer", "relu22", "--unit", 1], "no layer 'relu22'; did you mean 'relu2'"),
+        (["--layer", "relu2", "--unit", 16], "relu2: unit 16: expected 0 to 15"),
+        (["--layer", "relu2", "--unit", -1], "relu2: unit -1: expected 0 to 15"),
+        (["3", "--steps", -5], "-5 steps: expected 1 or more"),
+        (["3", "--starts", 0], "0 starts: expected 1 or more"),
+        (["3", "--recipe", "simonian"], "recipe 'simonian'; did you mean 'simonyan'"),
+        (["3", "--model", "lenet6"], "no model 'lenet6'; did you mean 'lenet5'"),
+        (["3", "--weights", "none.safetensors"], "none.safetensors: no such weights file"),
+    ],
+)
+def test_bad_input_is_one_line(refused, tmp_path, arguments, message):
+    assert message in refused("make", "visualize", *arguments, "--out", tmp_path)
+
+
+def test_ctrl_c_keeps_the_picture(minicnn, tmp_path, monkeypatch):
+    real = module.optimize
+
+    def interrupt(step):
+        if step.step == 3:
+            raise KeyboardInterrupt
+
+    def interrupted(*arguments, **options):
+        return real(*arguments, **options | {"callbacks": [interrupt]})
+
+    monkeypatch.setitem(vars(module), "optimize", interrupted)
+    status, _, complaint = minicnn("make", "visualize", "3", "--steps", 50, "--out", tmp_path)
+    assert status == 130 and "interrupted" in complaint
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["status"] == "interrupted" and set(record["files"]) == {"visualize.png", "picture.png"}
