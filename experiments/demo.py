@@ -13,7 +13,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
-from threadpoolctl import threadpool_limits
 
 from minicnn import models
 from minicnn.checkpoint import RunState
@@ -55,7 +54,7 @@ def demo(out: Path, *, data: str | None = None, epochs: int | None = None, seed:
     # LeNet's matrix products are too small to share out: on a busy machine BLAS's threads would wait for each other.
     # And the number of cores then does not change a bit of the results.
     run = Run(out, command=command, settings=settings, seed=seed, exist="overwrite")
-    with run, threadpool_limits(1, "blas"):
+    with run:
         train_set, test_set = load_data(name, "train"), load_data(name, "test")
         net, history = teach(train_set, test_set, count, seed)
         save_weights(net, run.path(WEIGHTS))

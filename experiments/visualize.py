@@ -15,6 +15,7 @@ the network subtracts. Three recipes:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -150,7 +151,7 @@ def wish(net: Network, target: str | None, layer: str | None, unit: int | None) 
 def caption(net: Network, image: Array, wanted: int | Unit) -> str:
     """How a picture (1, C, H, W) answers: the class that the network sees, or the unit's activation."""
     if isinstance(wanted, Unit):
-        return f"{number(wanted.evaluate(net.activations(image, wanted.layers))[0]):.4g}"
+        return f"activation {number(wanted.evaluate(net.activations(image, wanted.layers))[0]):.4g}"
     return describe(net, image)
 
 
@@ -159,7 +160,9 @@ def save(run: Run, net: Network, images: Array, wanted: int | Unit, title: str) 
     captions = [caption(net, image, wanted) for image in images[:, None]]
     pictures = [to_picture(image) for image in to_numpy(images)]
     cells = list(zip(captions, pictures, strict=True))
-    run.save("visualize.png", labelled_grid([("", cells[i : i + 5]) for i in range(0, len(cells), 5)], title=title))
+    rows = [("", cells[i : i + 5]) for i in range(0, len(cells), 5)]
+    height = pictures[0].height * ceil((320 if len(cells) == 1 else 160) / pictures[0].height)  # whole pixels
+    run.save("visualize.png", labelled_grid(rows, title=title, height=height))
     for i, picture in enumerate(pictures, 1):
         run.save(f"picture-{i}.png" if len(pictures) > 1 else "picture.png", picture)
     return captions

@@ -34,7 +34,10 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a training run; `optimizer`, `schedule` and `augment` name their parts and give their options."""
+    """The settings of a training run; `optimizer`, `schedule` and `augment` name their parts and give their options.
+
+    `options` are those of the model, such as its dropout.
+    """
 
     model: str
     data: str
@@ -42,12 +45,14 @@ class Recipe:
     batch_size: int = 64
     seed: int = 0
     label_smoothing: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"name": "sgd", "lr": 0.05, "momentum": 0.9})
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"name": "constant"})
     augment: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
-        kinds = {"model": str, "data": str, "optimizer": Mapping, "schedule": Mapping, "augment": Sequence}
+        tables = {"options": Mapping, "optimizer": Mapping, "schedule": Mapping, "augment": Sequence}
+        kinds: dict[str, type] = {"model": str, "data": str, **tables}
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
                 raise MinicnnError(f"recipe: {name} = {getattr(self, name)!r}: expected a {kind.__name__.lower()}")

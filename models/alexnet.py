@@ -22,14 +22,14 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def fully_connected(features: int, hidden: int, num_classes: int) -> dict[str, Layer]:
+def fully_connected(features: int, hidden: int, num_classes: int, dropout: float = 0.5) -> dict[str, Layer]:
     """The three layers that all forms end in, dropout before the first two (section 4.2)."""
     return {
         "flatten": Flatten(),
-        "drop6": Dropout(0.5),
+        "drop6": Dropout(dropout),
         "fc6": Linear(features, hidden),
         "relu6": ReLU(),
-        "drop7": Dropout(0.5),
+        "drop7": Dropout(dropout),
         "fc7": Linear(hidden, hidden),
         "relu7": ReLU(),
         "fc8": Linear(hidden, num_classes, init=normal(0.01)),
@@ -125,7 +125,7 @@ def alexnet_lecture(num_classes: int = 1000) -> Network:
     )
 
 
-def alexnet_cifar(num_classes: int = 10) -> Network:
+def alexnet_cifar(num_classes: int = 10, *, dropout: float = 0.5) -> Network:
     """For 32×32 pictures: five convolutions, overlapping pools, LRN; 1,793,226 parameters."""
 
     def lrn() -> LocalResponseNorm:
@@ -149,7 +149,7 @@ def alexnet_cifar(num_classes: int = 10) -> Network:
             "conv5": Conv2d(128, 128, 3, padding=1),
             "relu5": ReLU(),
             "pool5": MaxPool2d(3, 2, 1),  # (128, 4, 4)
-            **fully_connected(128 * 4 * 4, 512, num_classes),
+            **fully_connected(128 * 4 * 4, 512, num_classes, dropout),
         },
         name="alexnet_cifar",
         input_shape=(3, 32, 32),

@@ -100,7 +100,7 @@ def test_an_import_against_the_direction_is_found(tmp_path: Path, file: str, lin
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("kernels/array/conv.py", "from ..backend import Array\nfrom .sums import channel_sum\nimport numpy as np"),
+        ("kernels/array/conv.py", "from ..backend import Array\nfrom .products import channel_sum\nimport numpy as np"),
         ("minicnn/layers/conv.py", "from .. import kernels\nfrom ..kernels.backend import Array"),
         ("models/lenet.py", "from minicnn.layers import Conv2d\nfrom .. import initialization\nimport minicnn"),
         ("experiments/demo.py", "from minicnn.models import build\nfrom minicnn.cli import console"),

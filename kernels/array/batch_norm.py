@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array, get_array_module
-from .sums import channel_sum
+from .products import channel_sum
 
 
 def batch_moments(x: Array) -> tuple[Array, Array]:

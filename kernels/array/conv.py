@@ -21,11 +21,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ..backend import Array, get_array_module, workspace
 from ..geometry import Padding2d, Pair, conv_output_size
-from .sums import channel_sum
+from ..threads import share_out
+from .products import channel_sum
 
 BLOCK_BYTES = 2 << 20  # of columns: small enough for the cache, large enough for the matrix product
+SLABS = 4  # partial sums of dW: enough for the threads of small machines, few enough to add up
 
 
 def conv2d_forward(
@@ -44,13 +48,16 @@ def conv2d_forward(
     patches = Patches(x.shape, w.shape, stride, padding, dilation, groups)
     y = xp.empty(patches.output_shape, x.dtype)
     packed = pack(w, groups)  # groups × (KH·KW·C/groups, F/groups)
-    for images, rows in patches.blocks(x.itemsize):
-        cols = patches.im2col(x, images, rows)  # (groups, n·rows·OW, KH·KW·C/groups)
-        block = y[images, rows].reshape(-1, w.shape[0])  # (n·rows·OW, F), a view
+
+    def convolve(part: tuple[slice, slice]) -> None:
+        cols = patches.im2col(x, *part)  # (groups, n·rows·OW, KH·KW·C/groups)
+        block = y[part].reshape(-1, w.shape[0])  # (n·rows·OW, F), a view
         for g, out in enumerate(split(block, groups)):
             xp.matmul(cols[g], packed[g], out=out)
         if b is not None:
             block += b
+
+    share_out(convolve, patches.blocks(x.itemsize), x)
     if remember is None:
         return y, None
     return y, (x if remember == "all" else None, w, b is not None, patches)
@@ -79,11 +86,19 @@ def weight_gradient(dy: Array, x: Array, w: Array, patches: Patches) -> Array:
     """dW = colsᵀ · dy, summed over the blocks: (F, C/groups, KH, KW)."""
     xp, groups = get_array_module(dy), patches.groups
     F, Cg, KH, KW = w.shape
-    total = xp.zeros((groups, KH * KW * Cg, F // groups), w.dtype)
-    for images, rows in patches.blocks(x.itemsize):
-        cols = patches.im2col(x, images, rows)
-        for g, dy_g in enumerate(split(dy[images, rows].reshape(-1, F), groups)):
-            total[g] += cols[g].T @ dy_g  # (KH·KW·C/groups, F/groups)
+
+    def partial_sum(parts: list[tuple[slice, slice]]) -> Array:
+        total = xp.zeros((groups, KH * KW * Cg, F // groups), w.dtype)
+        for part in parts:
+            cols = patches.im2col(x, *part)
+            for g, dy_g in enumerate(split(dy[part].reshape(-1, F), groups)):
+                total[g] += cols[g].T @ dy_g  # (KH·KW·C/groups, F/groups)
+        return total
+
+    parts = list(patches.blocks(x.itemsize))
+    slabs = [parts[start::SLABS] for start in range(SLABS)]  # as many, and added in this order, for any threads
+    first, *others = share_out(partial_sum, [slab for slab in slabs if slab] or [[]], x)
+    total = sum(others, first)
     return xp.ascontiguousarray(total.reshape(groups, KH, KW, Cg, -1).transpose(0, 4, 3, 1, 2)).reshape(w.shape)
 
 
@@ -95,23 +110,24 @@ def scatter_patches(dy: Array, w: Array, patches: Patches) -> Array:
     (top, _), (left, _) = patches.padding
     _, H, W, C = patches.input_shape
     dx = xp.empty(patches.input_shape, dy.dtype)
-    padded = None
-    for images, rows in patches.blocks(dy.itemsize):
-        if rows.start == 0:  # new pictures; bands of one picture add to the same buffer
-            padded = workspace("padded", (images.stop - images.start, *patches.padded_size, C), dy)
-            padded.fill(0)
-        assert padded is not None
-        block = dy[images, rows]
-        dcols = workspace("columns", (groups, block.size // F, KH * KW * Cg), dy)
-        for g, dy_g in enumerate(split(block.reshape(-1, F), groups)):
-            xp.matmul(dy_g, packed[g].T, out=dcols[g])
-        taps = dcols.reshape(groups, *block.shape[:3], KH, KW, Cg)
-        for i in range(KH):
-            for j in range(KW):
+
+    def scatter(part: tuple[slice, list[slice]]) -> None:
+        images, bands = part
+        padded = workspace("padded", (images.stop - images.start, *patches.padded_size, C), dy)
+        padded.fill(0)
+        for rows in bands:
+            block = dy[images, rows]
+            dcols = workspace("columns", (groups, block.size // F, KH * KW * Cg), dy)
+            for g, dy_g in enumerate(split(block.reshape(-1, F), groups)):
+                xp.matmul(dy_g, packed[g].T, out=dcols[g])
+            taps = dcols.reshape(groups, *block.shape[:3], KH, KW, Cg)
+            for i, j in np.ndindex(KH, KW):
                 target = patches.tap(padded, rows, i, j)  # (n, rows, OW, C), a view
                 for g in range(groups):
                     target[..., g * Cg : (g + 1) * Cg] += taps[g, :, :, :, i, j]
         dx[images] = padded[:, top : top + H, left : left + W]
+
+    share_out(scatter, patches.pictures(dy.itemsize), dy)
     return dx
 
 
@@ -158,15 +174,25 @@ class Patches:
         self.output_shape = (N, OH, OW, F)
         self.padded_size = (H + sum(padding[0]), W + sum(padding[1]))
 
-    def blocks(self, itemsize: int) -> Iterator[tuple[slice, slice]]:
-        """(pictures, output rows) whose columns fill about BLOCK_BYTES: whole pictures, or bands of one."""
+    def pictures(self, itemsize: int) -> Iterator[tuple[slice, list[slice]]]:
+        """Blocks of work, (pictures, bands of output rows), each of whose bands has about BLOCK_BYTES of columns.
+
+        Several whole pictures with one band of all rows, or one picture with several. A multiple of SLABS of them where
+        there are pictures enough, so that threads get the same share.
+        """
         N, OH, OW, _ = self.output_shape
         row_bytes = OW * self.kernel[0] * self.kernel[1] * self.input_shape[3] * itemsize
         n = max(1, BLOCK_BYTES // (row_bytes * OH))
+        count = -(-N // (n * SLABS)) * SLABS
+        n = max(1, -(-N // max(1, count)))
         band = min(OH, max(1, BLOCK_BYTES // row_bytes)) if n == 1 else OH
+        bands = [slice(row, min(OH, row + band)) for row in range(0, OH, band)]
         for first in range(0, N, n):
-            for row in range(0, OH, band):
-                yield slice(first, min(N, first + n)), slice(row, min(OH, row + band))
+            yield slice(first, min(N, first + n)), bands
+
+    def blocks(self, itemsize: int) -> Iterator[tuple[slice, slice]]:
+        """(pictures, band of output rows), one by one."""
+        return ((images, rows) for images, bands in self.pictures(itemsize) for rows in bands)
 
     def im2col(self, x: Array, images: slice, rows: slice) -> Array:
         """The patches of a block as rows of a matrix, one matrix a group: (groups, n·rows·OW, KH·KW·C/groups)."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from .sums import channel_sum
+from .products import channel_sum, product
 
 
 def linear_forward(x: Array, w: Array, b: Array | None = None, *, remember: str | None = "all") -> tuple[Array, Any]:
     """x (N, D), w (F, D), b (F,) or None -> y (N, F), cache."""
-    y = x @ w.T
+    y = product(x, w.T)
     if b is not None:
         y += b
     return y, None if remember is None else (x if remember == "all" else None, w, b is not None)
@@ -26,7 +26,7 @@ def linear_backward(
     """dy (N, F) -> dx (N, D), dw (F, D), db (F,); None for what is not needed."""
     x, w, has_bias = cache
     return (
-        dy @ w if need_dx else None,
-        dy.T @ x if need_dparams else None,
+        product(dy, w) if need_dx else None,
+        product(dy.T, x) if need_dparams else None,
         channel_sum(dy) if need_dparams and has_bias else None,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from .sums import channel_sum
+from .products import channel_sum
 
 
 def scale_forward(x: Array, gamma: Array, beta: Array, *, remember: str | None = "all") -> tuple[Array, Any]:

@@ -67,7 +67,7 @@ def command(
 def train_recipe(plan: Recipe, run: Run, *, device: str = "cpu") -> tuple[Layer, RunState]:
     """Train as the recipe says, with the checkpoint and the log in the run's folder, and return the trained network."""
     train_set, test_set = (load_data(plan.data, split) for split in ("train", "test"))
-    net = models.build(plan.model, num_classes=len(train_set.class_names), seed=plan.seed)
+    net = models.build(plan.model, num_classes=len(train_set.class_names), seed=plan.seed, **plan.options)
     if net.input_shape != train_set.image_shape:
         raise MinicnnError(
             f"{plan.model} takes pictures {net.input_shape}, those of {train_set.name} are {train_set.image_shape}"
