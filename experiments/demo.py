@@ -51,10 +51,7 @@ def demo(out: Path, *, data: str | None = None, epochs: int | None = None, seed:
         raise MinicnnError(f"epochs {count}: expected 1 or more")
     settings = {"data": name, "epochs": count}
     command = ["minicnn", *sys.argv[1:]]
-    # LeNet's matrix products are too small to share out: on a busy machine BLAS's threads would wait for each other.
-    # And the number of cores then does not change a bit of the results.
-    run = Run(out, command=command, settings=settings, seed=seed, exist="overwrite")
-    with run:
+    with Run(out, command=command, settings=settings, seed=seed, exist="overwrite") as run:
         train_set, test_set = load_data(name, "train"), load_data(name, "test")
         net, history = teach(train_set, test_set, count, seed)
         save_weights(net, run.path(WEIGHTS))
