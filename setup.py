@@ -37,7 +37,7 @@ CORE = [
 
 EXTRAS = {
     "gpu12": ["cupy-cuda12x>=13.3"],
-    "gpu13": ["cupy-cuda13x>=13.6"],
+    "gpu13": ["cupy-cuda13x>=14.0"],
     "oracles": ["torch==2.13.0", "onnx>=1.17"],
     # Every extra that runs on a CPU belongs in here too, except the oracles: torch alone is larger than all the rest.
     "test": [

@@ -29,7 +29,7 @@ _sharing = threading.Lock()  # one call at a time has the threads; another one m
 
 
 def share_out(function: Callable[[Item], Result], items: Iterable[Item], like: Array) -> list[Result]:
-    """[function(item) for item in items], for NumPy arrays on several threads. `function` writes only what is its own."""
+    """[function(item) for item in items], for NumPy arrays on threads. `function` writes only what is its own."""
     work = list(items)
     if get_array_module(like) is not np or not _sharing.acquire(blocking=False):
         return [function(item) for item in work]

@@ -48,7 +48,7 @@ def test_a_command_and_its_options_exist(line, capsys, monkeypatch):
 
 
 def test_every_command_stands_in_the_readme():
-    every = [name for name in COMMANDS] + [f"{group} {name}" for group, (_, names) in GROUPS.items() for name in names]
+    every = list(COMMANDS) + [f"{group} {name}" for group, (_, names) in GROUPS.items() for name in names]
     missing = [name for name in every if not any(line.startswith(f"minicnn {name}") for line in COMMAND_LINES)]
     assert not missing
 

@@ -107,7 +107,14 @@ def test_a_run_leaves_weights_curves_log_and_its_accuracy(minicnn, tmp_path):
         assert (tmp_path / "run" / name).stat().st_size > 0
     # The weights that it saved are the ones it measured:
     status, printed, _ = minicnn(
-        "evaluate", "lenet5", "--weights", tmp_path / "run" / "lenet5.safetensors", "--data", "digits", "--out", tmp_path
+        "evaluate",
+        "lenet5",
+        "--weights",
+        tmp_path / "run" / "lenet5.safetensors",
+        "--data",
+        "digits",
+        "--out",
+        tmp_path,
     )
     assert status == 0
     assert json.loads((tmp_path / "run.json").read_text())["top1"] == record["test_accuracy"]
