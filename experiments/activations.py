@@ -17,11 +17,12 @@ from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Weig
 from minicnn.errors import MinicnnError
 from minicnn.figures import labelled_row, tiles
 from minicnn.kernels.backend import Array
-from minicnn.layers import LeakyReLU, ReLU, Sigmoid, Tanh
+from minicnn.layers import LeakyReLU, ReLU, Sigmoid, Tanh, evaluating
 from minicnn.network import Network
+from minicnn.parameter import to_host
 from minicnn.pictures import to_picture
 
-from .common import check_one, describe, evaluating, first_convolution, load_network, open_run, read_photo, to_numpy
+from .common import check_one, describe, first_convolution, photo_run
 
 LARGEST = 112  # a map is drawn at most so large
 PANEL = 900  # and all of them about so wide
@@ -55,7 +56,7 @@ def activation_maps(net: Network, image: Array, layer: str | None = None) -> Act
     check_one(image)
     name = layer or first_activation(net)
     with evaluating(net):
-        values = to_numpy(net.activations(image, [name])[name])[0]
+        values = to_host(net.activations(image, [name])[name])[0]
     return Activations(name, values.reshape(-1) if values.size == len(values) else values)
 
 
@@ -129,7 +130,7 @@ def bars(values: np.ndarray, names: tuple[str, ...] = ()) -> Image.Image:
 
 def draw(net: Network, image: Array, found: Activations) -> Image.Image:
     """The picture beside what the layer answers to it."""
-    picture = labelled_row([(f"seen as {describe(net, image)}", to_picture(to_numpy(image)))])
+    picture = labelled_row([(f"seen as {describe(net, image)}", to_picture(to_host(image)))])
     names = net.class_names if found.layer == net.score_layer else ()
     answer = draw_values(found, names)
     if found.values.ndim == 1:
@@ -159,9 +160,7 @@ def command(
     seed: Seed = 0,
 ) -> None:
     """What every map of a layer (default: the first convolution's ReLU) answers to a picture."""
-    net = load_network(model, weights, device)
-    x, _ = read_photo(photo, net)
-    with open_run(out, seed=seed, inputs=[photo, weights], model=model, layer=layer, device=device) as run:
+    with photo_run(photo, model, weights, device, out, seed, layer=layer) as (run, net, x):
         found = activation_maps(net, x, layer)
         run.save("activations.png", draw(net, x, found))
         strongest = int(found.values.reshape(len(found.values), -1).max(axis=1).argmax())

@@ -20,8 +20,8 @@ from minicnn.kernels.backend import Array
 from minicnn.layers import Conv2d, Layer, Shape
 from minicnn.layers.containers import Container
 from minicnn.network import Network
-from minicnn.parameter import transfer
-from minicnn.pictures import load_picture, notes, to_picture
+from minicnn.parameter import to_host, transfer
+from minicnn.pictures import load_picture, notes
 from minicnn.run import Run
 
 # Networks and pictures
@@ -34,8 +34,8 @@ def load_network(model: str, weights: Path | None = None, device: str = "cpu") -
     return net
 
 
-def read_photo(path: Path, net: Network) -> tuple[Array, Image.Image]:
-    """(The network's input (1, C, H, W) on its device, the picture that it sees); says what is unusual in the file."""
+def read_photo(path: Path, net: Network) -> Array:
+    """A picture file as the network's input (1, C, H, W) on its device; says what is unusual in the file."""
     picture = load_picture(path)
     _, height, width = net.input_shape
     said = list(notes(picture))
@@ -43,19 +43,7 @@ def read_photo(path: Path, net: Network) -> tuple[Array, Image.Image]:
         said.append(f"{picture.width}×{picture.height} pixels, enlarged to the network's {width}×{height}")
     for note in said:
         print(f"{path}: {note}")
-    x = net.prepare(picture)
-    return transfer(x, like=net.parameters()[0].value), to_picture(x[0])
-
-
-@contextmanager
-def evaluating(net: Layer) -> Iterator[None]:
-    """Within the block the network is in evaluation mode."""
-    training = net.training
-    net.eval()
-    try:
-        yield
-    finally:
-        net.train(training)
+    return transfer(net.prepare(picture), like=net.parameters()[0].value)
 
 
 def check_one(image: Array) -> None:
@@ -74,18 +62,13 @@ def first_convolution(net: Network) -> str:
 
 def probabilities(net: Network, x: Array) -> np.ndarray:
     """The probabilities of the classes (N, classes) of pictures (N, C, H, W)."""
-    return to_numpy(kernels.softmax_forward(net.scores(x), remember=None)[0])
+    return to_host(kernels.softmax_forward(net.scores(x), remember=None)[0])
 
 
 def describe(net: Network, x: Array) -> str:
     """The class that the network sees, and how sure it is: "7 (98.3 %)"."""
     best = net.predict(x, top=1)[0][0]
     return f"{best.name} ({100 * best.probability:.1f} %)"
-
-
-def to_numpy(a: Array) -> np.ndarray:
-    """An array of any device on the host."""
-    return a if isinstance(a, np.ndarray) else a.get()
 
 
 MEMORY = 64 << 20  # bytes that the activations of a batch may take
@@ -112,6 +95,17 @@ def open_run(out: Path, *, seed: int, inputs: list[Path | None], **settings: Any
         if path is not None:
             run.hash_input(path)
     return run
+
+
+@contextmanager
+def photo_run(
+    photo: Path, model: str, weights: Path | None, device: str, out: Path, seed: int, **settings: Any
+) -> Iterator[tuple[Run, Network, Array]]:
+    """What a command about one picture works with: (its folder, the network, the network's input (1, C, H, W))."""
+    net = load_network(model, weights, device)
+    x = read_photo(photo, net)
+    with open_run(out, seed=seed, inputs=[photo, weights], model=model, device=device, **settings) as run:
+        yield run, net, x
 
 
 def with_legend(figure: Image.Image, *bars: tuple[float, str, bool]) -> Image.Image:

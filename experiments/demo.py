@@ -11,24 +11,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from minicnn import models
-from minicnn.checkpoint import RunState
+from minicnn.cli.gradcheck import show
 from minicnn.cli.options import Out, Seed
-from minicnn.cli.progress import Progress
+from minicnn.cli.progress import Progress, ShowTraining, loading
 from minicnn.data import Batches, Dataset, RandomAffine, available
 from minicnn.data import load as load_data
 from minicnn.errors import MinicnnError, nearest
 from minicnn.gradcheck import BOUND, Report, check_gradients
-from minicnn.layers import Layer
 from minicnn.losses import SoftmaxCrossEntropy
 from minicnn.network import Network
 from minicnn.optimizers import Adam
 from minicnn.run import Run
 from minicnn.schedules import one_cycle
-from minicnn.training import Callback, Evaluate, train
+from minicnn.training import Evaluate, train
 from minicnn.weights import save_weights
 
 from .demo_page import CHAPTERS, Lesson, facts
@@ -52,17 +49,18 @@ def demo(out: Path, *, data: str | None = None, epochs: int | None = None, seed:
     settings = {"data": name, "epochs": count}
     command = ["minicnn", *sys.argv[1:]]
     with Run(out, command=command, settings=settings, seed=seed, exist="overwrite") as run:
-        train_set, test_set = load_data(name, "train"), load_data(name, "test")
+        with loading() as progress:
+            train_set, test_set = (load_data(name, split, progress=progress) for split in ("train", "test"))
         net, history = teach(train_set, test_set, count, seed)
         save_weights(net, run.path(WEIGHTS))
         run.record(WEIGHTS)
         report = check_gradients(net, net.input_shape, seed=seed)
         print_report(report)
         lesson = Lesson(run, net, train_set, test_set, history, report, seed)
-        with Progress("making pictures", len(CHAPTERS)) as progress:
+        with Progress("making pictures", len(CHAPTERS)) as bar:
             sections = []
             for done, chapter in enumerate(CHAPTERS):
-                progress.update(done, chapter.__name__.replace("_", " "))
+                bar.update(done, chapter.__name__.replace("_", " "))
                 sections.append(chapter(lesson))
         page = run.write_index("Inside LeNet-5", sections, lead=LEAD, facts=facts(lesson))
         run.finish(test_accuracy=history[-1]["test_accuracy"], gradient_error=report.worst, history=history)
@@ -84,7 +82,7 @@ def teach(train_set: Dataset, test_set: Dataset, epochs: int, seed: int) -> tupl
     )
     affine = RandomAffine(degrees=10, translate=1.5, scale=0.1, shear=10)
     batches = Batches(train_set, BATCH_SIZE[train_set.name], seed=seed, augment=affine)
-    with Progress("training", epochs * len(batches)) as progress:
+    with Progress("training", epochs * len(batches)) as bar:
         state = train(
             net,
             SoftmaxCrossEntropy(),
@@ -92,7 +90,7 @@ def teach(train_set: Dataset, test_set: Dataset, epochs: int, seed: int) -> tupl
             batches,
             epochs=epochs,
             schedule=one_cycle(),
-            callbacks=[Evaluate(Batches(test_set, 500, shuffle=False)), Watch(progress, epochs)],
+            callbacks=[Evaluate(Batches(test_set, 500, shuffle=False)), ShowTraining(bar, epochs)],
         )
     accuracy = state.history[-1]["test_accuracy"]
     wrong = round((1 - accuracy) * len(test_set))
@@ -100,35 +98,9 @@ def teach(train_set: Dataset, test_set: Dataset, epochs: int, seed: int) -> tupl
     return net, state.history
 
 
-class Watch(Callback):
-    """Shows where the training is."""
-
-    def __init__(self, progress: Progress, epochs: int) -> None:
-        self.progress, self.epochs, self.tested = progress, epochs, ""
-
-    def after_step(self, net: Layer, state: RunState) -> None:
-        loss = state.loss_sum / max(1, state.batch)
-        self.progress.update(state.step, f"epoch {state.epoch + 1}/{self.epochs}, loss {loss:.3f}{self.tested}")
-
-    def after_epoch(self, net: Layer, state: RunState) -> None:
-        self.tested = f", test accuracy {100 * state.history[-1]['test_accuracy']:.2f} %"
-
-
 def print_report(report: Report) -> None:
-    """The table of the gradient check, and what it says."""
-    table = Table(title="Gradients, backward pass against differences", title_justify="left")
-    for name in ("layer", "gradient of", "backward", "differences", "relative error"):
-        table.add_column(name, justify="left" if name in ("layer", "gradient of") else "right")
-    for check in report.checks:
-        table.add_row(
-            check.layer,
-            check.tensor,
-            f"{check.analytic:.8g}",
-            f"{check.numeric:.8g}",
-            f"{check.error:.0e}",
-            style="" if check.ok else "red",
-        )
-    Console().print(table)
+    """The table of the gradient check, and what it says. Raises MinicnnError where a gradient is wrong."""
+    show(report, title="LeNet-5")
     if report:
         print(f"all agree: the largest error is {report.worst:.0e} of {BOUND:.0e}; 0.1 % off would give 5e-04")
     else:
@@ -138,8 +110,10 @@ def print_report(report: Report) -> None:
 
 def command(
     out: Out = Path("demo"),
-    data: Annotated[str | None, typer.Option("--data", help="digits or mnist [mnist if it is here].")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Times through the data [digits 30, mnist 4].")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="digits or mnist (default: mnist if it is here).")] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Times through the data (default: 30, mnist 4).")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Train LeNet-5 on handwriting, check its gradients, and look inside it: one folder of pictures, one page."""

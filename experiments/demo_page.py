@@ -15,14 +15,15 @@ from minicnn.data import Dataset
 from minicnn.figures import heatmap, labelled_grid, overlay, rescale, top_value, training_curves
 from minicnn.gradcheck import BOUND, Report
 from minicnn.network import Network
+from minicnn.parameter import to_host
 from minicnn.pictures import to_picture
 from minicnn.report import Figure, Section, Table
 from minicnn.run import Run
 
 from .activations import activation_maps, draw_values, shades
-from .common import probabilities, to_numpy, with_legend
+from .common import probabilities, with_legend
 from .filters import filters
-from .fool import fool
+from .fool import fool, magnification
 from .guided import guided_backprop
 from .occlusion import occlusion
 from .saliency import saliency
@@ -280,19 +281,22 @@ def fooled_digit(lesson: Lesson) -> Section:
     x = lesson.ten[FOOLED]
     seen = int(probabilities(lesson.net, x)[0].argmax())
     results = {k: fool(lesson.net, x, k, confidence=CONFIDENCE) for k in range(10) if k != seen}
-    factor = max(1, int(1 / top_value(np.stack([result.change for result in results.values()]))))
+    factor = magnification(np.stack([result.change for result in results.values()]))
+    top = 0.5 / factor  # white and black of the figure that `make fool` draws
     digits, changes = [("as it was", to_picture(x))], [("", heatmap(np.zeros(x.shape[2:]), signed=True))]
     for k, result in results.items():
         after = f"{k}: {100 * result.after:.0f} %" if result.fooled else "not fooled"
-        digits.append((after, to_picture(to_numpy(result.image))))
-        change = heatmap(result.change[0], signed=True, top=1 / factor)
-        changes.append((f"‖δ‖ = {result.l2:.2f}", change))
+        digits.append((after, to_picture(to_host(result.image))))
+        change = heatmap(result.change[0], signed=True, top=top)
+        changes.append((f"length {result.l2:.2f}", change))
     picture = labelled_grid([("seen as", digits), (f"difference ×{factor}", changes)], height=HEIGHT)
-    picture = with_legend(picture, (1 / factor, "change of the pixel, which goes from 0 to 1", True))
+    picture = with_legend(picture, (top, "change of the pixel, which goes from 0 to 1", True))
     text = f"""The same ascent, but from a real {FOOLED}, and only until the network sees something else (Szegedy et al.
     2014). To us every one of these is still a {FOOLED}. The network reads nine other digits: it has learned what tells
     digits apart, not what a digit is."""
-    caption = f"A {FOOLED} made into all other digits, and what was added, magnified. ‖δ‖ is the length of the change."
+    caption = (
+        f"A {FOOLED} made into all other digits, and what was added, magnified. Length: the L2 norm, pixels in [0, 1]."
+    )
     part = lesson.figure("fool.png", picture, caption, "Ten nearly equal digits and their differences")
     command = f"minicnn make fool digits/{FOOLED}.png --target 8 {WEIGHTS} --out fool"
     return Section("How it is fooled", text, [part], command)

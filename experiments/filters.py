@@ -23,8 +23,9 @@ from minicnn.errors import MinicnnError
 from minicnn.figures import rescale, tiles
 from minicnn.layers import Conv2d, Normalize
 from minicnn.network import Network
+from minicnn.parameter import to_host
 
-from .common import first_convolution, load_network, open_run, to_numpy
+from .common import first_convolution, load_network, open_run
 
 ROWS, PLANES = 24, 32  # of a deeper layer no more filters, and planes of each, are drawn
 PANEL = 480  # the tiles of a network are enlarged to about this width, a tile to LARGEST at most
@@ -52,7 +53,7 @@ def filters(net: Network, layer: str | None = None) -> Filters:
         there = ", ".join(path for path, other in net.layers() if isinstance(other, Conv2d))
         kind = type(convolution).__name__
         raise MinicnnError(f"{name} of {net.name} is a {kind}: expected a convolution; there is: {there}")
-    weights = to_numpy(convolution.effective_weight())
+    weights = to_host(convolution.effective_weight())
     if name == first and any(isinstance(other, Normalize) and other.bgr for _, other in net.layers()):
         weights = weights[:, ::-1]  # the network turns the colours round before its first convolution
     return Filters(name, weights, name == first and weights.shape[1] in (1, 3))

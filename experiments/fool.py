@@ -35,14 +35,15 @@ from minicnn.image import (
 )
 from minicnn.kernels.backend import Array, get_array_module
 from minicnn.network import Network
-from minicnn.parameter import transfer
+from minicnn.parameter import to_host, transfer
 from minicnn.pictures import load_picture, to_picture
 from minicnn.run import Run
 
-from .common import check_one, describe, load_network, open_run, probabilities, read_photo, to_numpy
+from .common import check_one, describe, photo_run, probabilities
 
 OBJECTIVES = {"score": ClassScore, "log-likelihood": LogProbability}
 MAGNIFICATIONS = (1, 2, 5, 10, 20, 50, 100)
+ROUNDS = 20  # of coming nearer, at most; each shortens the change by more than 1 %
 
 
 class Fooled(NamedTuple):
@@ -65,7 +66,7 @@ class Fooled(NamedTuple):
     @property
     def change(self) -> np.ndarray:
         """image − original (C, H, W), on the host."""
-        return to_numpy(self.image - self.original)[0]
+        return to_host(self.image - self.original)[0]
 
     @property
     def l2(self) -> float:
@@ -97,7 +98,7 @@ class Goal(NamedTuple):
 
     def distance(self, image: Array) -> float:
         """‖image − original‖₂."""
-        return float(np.linalg.norm(to_numpy(image - self.original)))
+        return float(np.linalg.norm(to_host(image - self.original)))
 
     def smallest(self, far: Array) -> Array:
         """The rounded picture nearest to the original, on the line from there to `far`, that reaches the goal.
@@ -143,13 +144,14 @@ def fool(
     """Change `image` (1, C, H, W) in [0, 1] until the network sees the class `target`, with at least `confidence`.
 
     objective: "score" or "log-likelihood". Each of at most `steps` steps has the length `step` (‖·‖₂, pixels in
-    [0, 1]). The result's `fooled` says whether it succeeded. Raises MinicnnError where the target is seen already.
+    [0, 1]); at most ROUNDS climbs like the first then come nearer. Callbacks see the steps of all of them, each counted
+    from 1. The result's `fooled` says whether it succeeded. Raises MinicnnError where the target is seen already.
 
     Example: `fool(net, net.prepare(load_picture("7.png")), 3).image`
     """
     goal = checked_goal(net, image, target, objective, confidence)
 
-    def climb(start: Array, length: float, callbacks: Sequence[Callback] = ()) -> Result:
+    def climb(start: Array, length: float) -> Result:
         return optimize(
             net,
             OBJECTIVES[objective](goal.target),
@@ -160,17 +162,17 @@ def fool(
             callbacks=[*callbacks, lambda now: goal.reached(rounded(now.image))],
         )
 
-    first = climb(image, step, callbacks)
+    first = climb(image, step)
     best = goal.smallest(first.image)
-    closer = goal.reached(best)
-    while closer:  # by more than 1 %
+    for _ in range(ROUNDS if goal.reached(best) else 0):
         try:
             candidate = goal.smallest(climb(image + 0.9 * (best - image), step / 4).image)
         except (Interrupted, NotFinite) as stopped:
             stopped.result = Result(best, first.steps, None)
             raise
-        closer = goal.reached(candidate) and goal.distance(candidate) < 0.99 * goal.distance(best)
-        best = candidate if closer else best
+        if not (goal.reached(candidate) and goal.distance(candidate) < 0.99 * goal.distance(best)):
+            break
+        best = candidate
     return goal.result(best, first.steps)
 
 
@@ -205,8 +207,8 @@ def draw(net: Network, result: Fooled) -> Image.Image:
     """The original, the changed picture, and their difference, magnified around grey."""
     k = magnification(result.change)
     row = [
-        (f"original: {describe(net, result.original)}", to_numpy(result.original)),
-        (f"changed: {describe(net, result.image)}", to_numpy(result.image)),
+        (f"original: {describe(net, result.original)}", to_host(result.original)),
+        (f"changed: {describe(net, result.image)}", to_host(result.image)),
         (f"difference ×{k}, grey where there is none", 0.5 + k * result.change),
     ]
     return labelled_row([(caption, to_picture(picture)) for caption, picture in row])
@@ -223,7 +225,7 @@ def text(net: Network, result: Fooled) -> str:
 
 def save(run: Run, goal: Goal, image: Array, steps: int) -> Fooled:
     """Writes fooled.png, the figure fool.png and the numbers; the result is that of the file, read again."""
-    path = run.save("fooled.png", to_numpy(image)[0])
+    path = run.save("fooled.png", to_host(image)[0])
     result = goal.result(transfer(goal.net.prepare(load_picture(path)), like=image), steps)
     run.save("fool.png", draw(goal.net, result))
     run.finish(
@@ -255,10 +257,9 @@ def command(
     seed: Seed = 0,
 ) -> None:
     """Change a picture a little until the network sees another class."""
-    net = load_network(model, weights, device)
     settings = {"target": target, "objective": objective, "confidence": confidence, "steps": steps, "step": step}
-    with open_run(out, seed=seed, inputs=[photo, weights], model=model, device=device, **settings) as run:
-        x = rounded(read_photo(photo, net)[0])  # as a PNG would hold it, so that no rounding counts as a change
+    with photo_run(photo, model, weights, device, out, seed, **settings) as (run, net, x):
+        x = rounded(x)  # as a PNG would hold it, so that no rounding counts as a change
         goal = Goal(net, x, net.class_index(target), confidence)
         try:
             with Progress("climbing", steps) as bar:
@@ -270,7 +271,7 @@ def command(
                     confidence=confidence,
                     steps=steps,
                     step=step,
-                    callbacks=[lambda now: bar.update(now.step, now.text())],
+                    callbacks=[lambda now: bar.update(now.step, f"{now.text()}, ‖δ‖₂ {goal.distance(now.image):.3g}")],
                 )
         except (Interrupted, NotFinite) as stopped:
             save(run, goal, rounded(stopped.result.image), stopped.result.steps)

@@ -22,9 +22,10 @@ from minicnn.figures import heatmap, labelled_row, top_value
 from minicnn.kernels.backend import Array
 from minicnn.layers import ReLU, backward_rule
 from minicnn.network import Network
+from minicnn.parameter import to_host
 from minicnn.pictures import to_picture
 
-from .common import describe, load_network, open_run, read_photo, to_numpy, with_legend
+from .common import describe, photo_run, with_legend
 from .saliency import saliency
 
 
@@ -55,7 +56,7 @@ def draw(net: Network, image: Array, result: Guided) -> Image.Image:
     plain = saliency(net, image, result.target).gradient.sum(axis=0)
     tops = top_value(plain), top_value(result.map)
     row = [
-        (f"seen as {describe(net, image)}", to_picture(to_numpy(image))),
+        (f"seen as {describe(net, image)}", to_picture(to_host(image))),
         (f"gradient for {net.class_name(result.target)}", heatmap(plain, signed=True, top=tops[0])),
         ("guided backpropagation", heatmap(result.map, signed=True, top=tops[1])),
     ]
@@ -79,9 +80,7 @@ def command(
     seed: Seed = 0,
 ) -> None:
     """What speaks for a class: the gradient, letting positive gradients alone pass the ReLUs."""
-    net = load_network(model, weights, device)
-    x, _ = read_photo(photo, net)
-    with open_run(out, seed=seed, inputs=[photo, weights], model=model, target=target, device=device) as run:
+    with photo_run(photo, model, weights, device, out, seed, target=target) as (run, net, x):
         result = guided_backprop(net, x, target)
         run.save("guided.png", draw(net, x, result))
         name = net.class_name(result.target)

@@ -21,20 +21,10 @@ from minicnn.figures import heatmap, labelled_row, overlay, top_value
 from minicnn.kernels.backend import Array, get_array_module
 from minicnn.layers import Normalize
 from minicnn.network import Network
+from minicnn.parameter import to_host
 from minicnn.pictures import to_picture
 
-from .common import (
-    MEMORY,
-    check_one,
-    describe,
-    load_network,
-    open_run,
-    pictures_at_once,
-    probabilities,
-    read_photo,
-    to_numpy,
-    with_legend,
-)
+from .common import MEMORY, check_one, describe, photo_run, pictures_at_once, probabilities, with_legend
 
 FILLS = ("mean", "grey", "black", "white")
 
@@ -127,7 +117,7 @@ def fill_colour(net: Network, fill: str) -> np.ndarray:
     layer = next((layer for _, layer in net.layers() if isinstance(layer, Normalize)), None)
     if layer is None:
         raise MinicnnError(f"fill 'mean': {net.name} has no Normalize layer that knows it; take grey, black or white")
-    mean = to_numpy(layer.mean.value / layer.scale.value)
+    mean = to_host(layer.mean.value / layer.scale.value)
     return (mean[::-1] if layer.bgr else mean).astype(np.float32)
 
 
@@ -150,12 +140,12 @@ def worst_place(result: Occlusion) -> tuple[int, int]:
 
 def draw(net: Network, image: Array, result: Occlusion) -> Image.Image:
     """The picture, the patch where it hurts most, the drop over the picture, and the probability at each place."""
-    name, picture, top = net.class_name(result.target), to_picture(to_numpy(image)), top_value(result.map)
+    name, picture, top = net.class_name(result.target), to_picture(to_host(image)), top_value(result.map)
     highest = max(result.whole, float(result.probability.max()))
     worst = hidden(image, [worst_place(result)], result.window, result.fill)
     row = [
         (f"seen as {describe(net, image)}", picture),
-        (f"hidden here {name} falls to {100 * result.probability.min():.1f} %", to_picture(to_numpy(worst))),
+        (f"hidden here {name} falls to {100 * result.probability.min():.1f} %", to_picture(to_host(worst))),
         ("where it falls", overlay(picture, result.map, signed=True, top=top)),
         (f"p({name}) by the place of the patch", heatmap(result.probability, top=highest)),
     ]
@@ -171,19 +161,21 @@ def command(
     model: Model = "lenet5",
     out: Out = Path("occlusion"),
     target: Target = None,
-    window: Annotated[int | None, typer.Option("--window", help="Side of the patch in pixels [a fifth].")] = None,
-    stride: Annotated[int | None, typer.Option("--stride", help="Pixels from place to place [a twentieth].")] = None,
+    window: Annotated[
+        int | None, typer.Option("--window", help="Side of the patch, pixels (default: a fifth).")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option("--stride", help="Pixels between places (default: a twentieth).")
+    ] = None,
     fill: Annotated[str, typer.Option("--fill", help="Colour of the patch: mean, grey, black, white.")] = "mean",
     weights: Weights = None,
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
     """How does the probability of a class fall where a patch hides the picture?"""
-    net = load_network(model, weights, device)
-    x, _ = read_photo(photo, net)
     settings = {"target": target, "window": window, "stride": stride, "fill": fill}
-    with open_run(out, seed=seed, inputs=[photo, weights], model=model, device=device, **settings) as run:
-        with Progress("hiding", 100) as bar:
+    with photo_run(photo, model, weights, device, out, seed, **settings) as (run, net, x):
+        with Progress("hiding") as bar:
             result = occlusion(
                 net,
                 x,
@@ -191,7 +183,7 @@ def command(
                 window=window,
                 stride=stride,
                 fill=fill,
-                progress=lambda done, total: bar.update(100 * done // total, f"{done} of {total} places"),
+                progress=lambda done, total: bar.update(done, f"{done} of {total} places", total),
             )
         run.save("occlusion.png", draw(net, x, result))
         name, lowest = net.class_name(result.target), float(result.probability.min())

@@ -16,10 +16,12 @@ from PIL import Image
 from minicnn.cli.options import Device, Model, Out, Photo, Seed, Target, Weights
 from minicnn.figures import heatmap, labelled_row, overlay, top_value
 from minicnn.kernels.backend import Array, get_array_module
+from minicnn.layers import evaluating
 from minicnn.network import Network
+from minicnn.parameter import to_host
 from minicnn.pictures import to_picture
 
-from .common import check_one, describe, evaluating, load_network, open_run, read_photo, to_numpy, with_legend
+from .common import check_one, describe, photo_run, with_legend
 
 
 class Saliency(NamedTuple):
@@ -38,16 +40,16 @@ def saliency(net: Network, image: Array, target: int | str | None = None) -> Sal
     check_one(image)
     with evaluating(net):
         scores = net.activations(image, [net.score_layer], remember="input")[net.score_layer]  # (1, classes)
-        c = int(to_numpy(scores)[0].argmax()) if target is None else net.class_index(target)
+        c = int(to_host(scores)[0].argmax()) if target is None else net.class_index(target)
         one = get_array_module(scores).zeros_like(scores)
         one[0, c] = 1
-        gradient = to_numpy(net.input_gradient({net.score_layer: one})[0])  # (C, H, W)
+        gradient = to_host(net.input_gradient({net.score_layer: one})[0])  # (C, H, W)
     return Saliency(np.abs(gradient).max(axis=0), gradient, c)
 
 
 def draw(net: Network, image: Array, result: Saliency) -> Image.Image:
     """The picture, its saliency, and the one over the other."""
-    picture, top = to_picture(to_numpy(image)), top_value(result.map)
+    picture, top = to_picture(to_host(image)), top_value(result.map)
     row = [
         (f"seen as {describe(net, image)}", picture),
         (f"saliency for {net.class_name(result.target)}", heatmap(result.map, top=top)),
@@ -66,9 +68,7 @@ def command(
     seed: Seed = 0,
 ) -> None:
     """Which pixels would change the class score most?"""
-    net = load_network(model, weights, device)
-    x, _ = read_photo(photo, net)
-    with open_run(out, seed=seed, inputs=[photo, weights], model=model, target=target, device=device) as run:
+    with photo_run(photo, model, weights, device, out, seed, target=target) as (run, net, x):
         result = saliency(net, x, target)
         run.save("saliency.png", draw(net, x, result))
         name = net.class_name(result.target)

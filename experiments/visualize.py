@@ -45,16 +45,17 @@ from minicnn.image import (
     ValidPixels,
     number,
     optimize,
+    path_of,
 )
 from minicnn.kernels.backend import Array
 from minicnn.layers import backward_rule
 from minicnn.network import Network
-from minicnn.parameter import transfer
+from minicnn.parameter import to_host, transfer
 from minicnn.pictures import to_picture
 from minicnn.run import Run
 from minicnn.schedules import Clock
 
-from .common import describe, load_network, open_run, to_numpy
+from .common import describe, load_network, open_run
 from .occlusion import fill_colour
 
 RECIPES = ("clear", "simonyan", "plain")
@@ -144,6 +145,7 @@ def wish(net: Network, target: str | None, layer: str | None, unit: int | None) 
         c = net.class_index(target)
         return c, f"class {net.class_name(c)}"
     if layer is not None and unit is not None and target is None:
+        layer = path_of(net, layer)  # "scores" is no layer to the caption
         return Unit(layer, unit), f"unit {unit} of {layer}"
     raise MinicnnError("visualize: expected a class, or else --layer and --unit")
 
@@ -158,7 +160,7 @@ def caption(net: Network, image: Array, wanted: int | Unit) -> str:
 def save(run: Run, net: Network, images: Array, wanted: int | Unit, title: str) -> list[str]:
     """Writes the figure visualize.png, and each picture as it is; returns the captions."""
     captions = [caption(net, image, wanted) for image in images[:, None]]
-    pictures = [to_picture(image) for image in to_numpy(images)]
+    pictures = [to_picture(image) for image in to_host(images)]
     cells = list(zip(captions, pictures, strict=True))
     rows = [("", cells[i : i + 5]) for i in range(0, len(cells), 5)]
     height = pictures[0].height * ceil((320 if len(cells) == 1 else 160) / pictures[0].height)  # whole pixels

@@ -5,7 +5,7 @@ The same names exist in each family, one file an operation:
 - `reference`: plain loops, the definition, slow;
 - `array`: NumPy and CuPy through `xp`, what everything runs on.
 
-`kernels.conv2d_forward(x, …)` picks the family from the rules below and puts its name into the cache, so that the
+`kernels.conv2d_forward(x, …)` picks the family (see `choose`) and puts it into the cache, so that the
 backward pass runs in the family that did the forward pass. Kernels see contiguous channels-last arrays, (N, H, W, C).
 A kernel writes to nothing but its result and its workspace (optimizer steps, which update in place, excepted), keeps
 the dtype, and is deterministic.
@@ -18,6 +18,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ class Cache(NamedTuple):
     content: Any
 
 
+@lru_cache
 def family(name: str) -> ModuleType:
     """The module of a family by its name. Raises ValueError that lists the names."""
     if name not in FAMILIES:

@@ -7,6 +7,7 @@ written once, through `xp`. Another array library joins by `register_array_type`
 from __future__ import annotations
 
 import threading
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def workspace(name: str, shape: tuple[int, ...], like: Array) -> Array:
     """
     xp = get_array_module(like)
     pool = _local.__dict__.setdefault("pool", {})
-    size = int(np.prod(shape))
+    size = prod(shape)
     key = (name, xp.__name__, like.dtype.char)
     if key not in pool or pool[key].size < size:
         pool[key] = xp.empty(size, like.dtype)

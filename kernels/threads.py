@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -24,6 +25,8 @@ from .backend import Array, get_array_module
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+SLABS = 4  # parts of work whose results are added up: enough for a small machine's threads, few enough to add
 
 _sharing = threading.Lock()  # one call at a time has the threads; another one meanwhile works alone
 
@@ -37,7 +40,8 @@ def share_out(function: Callable[[Item], Result], items: Iterable[Item], like: A
         with one_blas_thread() as threads:
             if min(threads, len(work)) < 2:
                 return [function(item) for item in work]
-            return list(_pool(os.getpid(), threads).map(function, work))
+            contexts = [copy_context() for _ in work]  # NumPy's error state and `using` hold in the threads too
+            return list(_pool(os.getpid(), threads).map(lambda own, item: own.run(function, item), contexts, work))
     finally:
         _sharing.release()
 

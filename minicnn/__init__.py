@@ -57,7 +57,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ZeroPad2d",
         "accumulate",
         "backward_rule",
-        "find",
+        "evaluating",
         "register",
         "registered",
     ),

@@ -87,18 +87,23 @@ def difference(saved: Any, settings: Any) -> str:
 
 
 class Checkpointer:
-    """Writes a checkpoint every `seconds`, and at the end of each epoch when that is later. A training callback."""
+    """Writes a checkpoint every `seconds`, and after each epoch as long as that takes a twentieth of the time."""
 
     def __init__(self, path: Path, *, seconds: float = 30.0, settings: Any = None) -> None:
         self.path, self.seconds, self.settings = Path(path), seconds, settings
-        self._last = time.monotonic()
+        self._last, self._took = time.monotonic(), 0.0
 
-    def due(self) -> bool:
-        return time.monotonic() - self._last >= self.seconds
+    def due(self, *, epoch_ended: bool = False) -> bool:
+        """Whether it is time for the next one."""
+        since = time.monotonic() - self._last
+        return since >= self.seconds or (epoch_ended and since >= 20 * self._took)
 
     def save(self, net: Layer, optimizer: Optimizer, state: RunState) -> None:
+        """Write one now."""
+        start = time.monotonic()
         save_checkpoint(self.path, net, optimizer, state, settings=self.settings)
         self._last = time.monotonic()
+        self._took = self._last - start
 
     def restore(self, net: Layer, optimizer: Optimizer) -> RunState | None:
         """The last checkpoint put back, or None when there is none."""

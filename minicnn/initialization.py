@@ -26,10 +26,9 @@ def xavier_uniform(shape: tuple[int, ...], generator: np.random.Generator) -> np
     return generator.uniform(-bound, bound, shape).astype(np.float32)
 
 
-def lecun_uniform(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-    """U(±2.4/fan-in), the 1998 LeNet-5's (LeCun et al. 1998, appendix A)."""
-    bound = 2.4 / fan_in_out(shape)[0]
-    return generator.uniform(-bound, bound, shape).astype(np.float32)
+def lecun_normal(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    """N(0, 1/fan-in), for the scaled tanh (LeCun, Bottou, Orr, Müller 1998, "Efficient BackProp", section 4.6)."""
+    return normal(sqrt(1 / fan_in_out(shape)[0]))(shape, generator)
 
 
 def normal(std: float) -> Init:

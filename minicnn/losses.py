@@ -26,9 +26,9 @@ class SoftmaxCrossEntropy:
     def forward(self, scores: Array, labels: Array) -> Array:
         """scores (N, K), labels (N,) integers below K -> the loss, 0-dimensional, on the device of the scores."""
         xp = get_array_module(scores)
-        if scores.ndim != 2 or labels.shape != scores.shape[:1] or labels.dtype.kind not in "iu":
+        if scores.ndim != 2 or not len(scores) or labels.shape != scores.shape[:1] or labels.dtype.kind not in "iu":
             raise MinicnnError(
-                f"loss: expected scores (N, K) and N integer labels, "
+                f"loss: expected scores (N, K) and N integer labels, N at least 1, "
                 f"got {tuple(scores.shape)} and {tuple(labels.shape)} {labels.dtype}"
             )
         if get_array_module(labels) is not xp:  # labels of the host are looked at: that costs no waiting for a device

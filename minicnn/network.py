@@ -10,8 +10,9 @@ import numpy as np
 from . import kernels
 from .errors import MinicnnError, nearest
 from .kernels.backend import Array, get_array_module
-from .layers import Layer, Remember, Sequential, Shape
-from .layers.layer import add_gradients
+from .layers import Layer, Remember, Sequential, Shape, evaluating
+from .layers.layer import add_gradients, own_copy
+from .parameter import to_host
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,17 +47,20 @@ class Network(Sequential):
     ) -> None:
         super().__init__(**layers)
         self.name, self.input_shape, self.class_names = name, input_shape, tuple(class_names)
-        self.score_layer = score_layer or list(layers)[-1]
-        self.feature_layer = feature_layer or list(layers)[-2]
+        names = list(layers)
+        if not names:
+            raise MinicnnError(f"{name}: a network needs at least one layer")
+        self.score_layer, self.feature_layer = score_layer or names[-1], feature_layer or names[-2:][0]
         self._input_shape: Shape | None = None  # of the last forward pass that remembers
         for path in (self.score_layer, self.feature_layer):
             self.layer(path)
 
     def forward(self, x: Array, *, remember: Remember = "all") -> Array:
         """x (N, C, H, W) in [0, 1] -> y (N, classes), the scores before softmax."""
-        self._check_pictures(x)
+        self._check_pictures(x, remember)
         self._input_shape = x.shape if remember else None
-        return super().forward(x, remember=remember)
+        y = super().forward(x, remember=remember)
+        return y if remember is None else own_copy(y)  # what is returned is the caller's, to write into as well
 
     def activations(self, x: Array, names: Iterable[str], *, remember: Remember = None) -> dict[str, Array]:
         """The activations of the layers `names` (paths; "input" is x), running no deeper than the deepest of them.
@@ -65,14 +69,14 @@ class Network(Sequential):
         """
         wanted = set([names] if isinstance(names, str) else names)
         self._check_names(wanted)
-        self._check_pictures(x)
+        self._check_pictures(x, remember)
         self._input_shape = x.shape if remember else None
         found = {INPUT: x} if INPUT in wanted else {}
-        if wanted - {INPUT}:
-            found.update(self.trace(x, wanted - {INPUT}, remember)[1])
-        else:
+        if wanted == found.keys():
             self.forget()
-        return found
+            return found
+        _, traced = self.trace(x, wanted - {INPUT}, remember)
+        return found | (traced if remember is None else {name: own_copy(a) for name, a in traced.items()})
 
     def input_gradient(self, grads: Mapping[str, Array]) -> Array:
         """dx (N, C, H, W) of Σ ⟨activation, gradient⟩ over {layer: gradient}, after a pass that remembers.
@@ -97,19 +101,12 @@ class Network(Sequential):
 
     def scores(self, x: Array) -> Array:
         """The class scores before softmax, (N, classes), in evaluation mode and without keeping anything."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self.activations(x, [self.score_layer])[self.score_layer].reshape(x.shape[0], -1)
-        finally:
-            self.train(training)
 
     def predict(self, images: Array, *, top: int = 5) -> list[list[Prediction]]:
         """The `top` classes of each picture with their probabilities, best first. images (N, C, H, W) in [0, 1]."""
-        scores = self.scores(images)
-        probabilities = kernels.softmax_forward(scores, remember=None)[0]
-        if get_array_module(probabilities) is not np:
-            probabilities = get_array_module(probabilities).asnumpy(probabilities)
+        probabilities = to_host(kernels.softmax_forward(self.scores(images), remember=None)[0])
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
             [Prediction(self.class_name(int(k)), float(row[k]), int(k)) for k in order]
@@ -145,8 +142,10 @@ class Network(Sequential):
 
         return fit(picture, self.input_shape)[None]
 
-    def _check_pictures(self, x: Array) -> None:
+    def _check_pictures(self, x: Array, remember: Remember) -> None:
         get_array_module(x)
+        if remember not in ("all", "input", None):
+            raise MinicnnError(f'remember={remember!r}: expected "all", "input" or None')
         if x.ndim != 4 or x.shape[1] != self.input_shape[0]:
             raise MinicnnError(
                 f"{self.name}: expected pictures (N, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}"
@@ -155,7 +154,7 @@ class Network(Sequential):
             raise MinicnnError(f"{self.name}: expected float32 pictures in [0, 1], got {x.dtype}")
 
     def _check_names(self, names: Iterable[str]) -> None:
-        known = {path for path, _ in self.layers()}
+        known = [path for path, _ in self.layers()]
         for name in names:
             if name not in known and name != INPUT:
                 raise MinicnnError(f"{self.name} has no layer {name!r}{nearest(name, known)}")

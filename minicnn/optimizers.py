@@ -25,7 +25,7 @@ class Optimizer:
     ) -> None:
         if not parameters:
             raise MinicnnError("optimizer: no parameters")
-        if lr <= 0 or weight_decay < 0:
+        if not (lr > 0 and weight_decay >= 0):
             raise MinicnnError(f"optimizer: lr {lr}, weight decay {weight_decay}: expected above 0, 0 or more")
         self.parameters = list(parameters)
         self.lr, self.weight_decay, self.decay_all, self.steps = lr, weight_decay, decay_all, 0
@@ -90,10 +90,10 @@ class Optimizer:
 
     @staticmethod
     def _check_place(arrays: list[Array], found: list[Stretch]) -> None:
-        """Raise MinicnnError when the parameters were moved or converted since the state was made."""
-        for array, stretch in zip(arrays, found, strict=True):
-            if type(array) is not type(stretch.value) or array.dtype != stretch.value.dtype:
-                raise MinicnnError("optimizer: the network was moved or converted after its first step: make a new one")
+        """Raise MinicnnError when the parameters were moved, converted or replaced since the state was made."""
+        here = [(type(array), array.dtype, array.size) for array in arrays]
+        if here != [(type(stretch.value), stretch.value.dtype, stretch.value.size) for stretch in found]:
+            raise MinicnnError("optimizer: the network was moved or changed after the first step: make it anew")
 
 
 def zeros(stretch: Stretch) -> Array:

@@ -26,7 +26,8 @@ class Parameter:
     """One learned array: `name` (its path in the network), `value`, `grad`; float32 unless the network is converted.
 
     The values are drawn by `init(shape, generator)` when they are first needed, so that a network which is only
-    summarized, or whose weights are loaded, draws nothing. `decay` says whether weight decay applies to it.
+    summarized, or whose weights are loaded, draws nothing: at random, unless `initialize(seed)` of the layer or the
+    network came first. `decay` says whether weight decay applies to it.
     """
 
     def __init__(self, shape: Sequence[int], init: Init, *, decay: bool = True) -> None:

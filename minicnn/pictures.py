@@ -86,21 +86,38 @@ def to_picture(array: np.ndarray) -> Image.Image:
 def fit(picture: Image.Image | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """The middle of a picture (PIL, or an array (C, H, W) in [0, 1]) as (C, H, W) float32 of `shape`, a network input.
 
-    It is scaled, bilinear and smoothed where it shrinks, to cover `shape`; for inputs of 200 to 256 pixels so that
-    the short side is 256, as ImageNet networks are tested. Colour becomes grey by its luma (ITU-R BT.601), grey becomes
-    colour.
+    It is scaled and cut as by `cut`. Colour becomes grey by its luma (ITU-R BT.601), grey becomes colour. A PIL picture
+    stays one of whole numbers from 0 to 255 until it is cut, so that it gives the pixels of a data set's folder.
     """
     channels, height, width = shape
     if isinstance(picture, Image.Image):
-        picture = to_array(picture if picture.mode in ("RGB", "L") else picture.convert("RGB"))
+        return to_array(cut(picture.convert("L" if channels == 1 else "RGB"), height, width))
     if picture.ndim != 3 or picture.shape[0] not in (1, 3) or channels not in (1, 3) or 0 in picture.shape:
         raise MinicnnError(f"cannot fit a picture of shape {picture.shape} to {shape}: expected (C, H, W), C = 1 or 3")
     if channels < picture.shape[0]:
         picture = np.tensordot(np.array([[0.299, 0.587, 0.114]]), picture, 1)
-    picture = np.asarray(picture, dtype=np.float32)  # (1 or 3, H, W)
-    if picture.shape[1:] != (height, width):
-        picture = _scaled_to_cover(picture, height, width)
-    return np.repeat(picture, channels // picture.shape[0], axis=0)
+    planes = np.ascontiguousarray(picture, dtype=np.float32)  # (1 or 3, H, W)
+    if planes.shape[1:] != (height, width):
+        scaled = np.stack([np.asarray(cut(Image.fromarray(plane), height, width)) for plane in planes])
+        planes = np.clip(scaled, 0, 1)  # beside an edge bicubic interpolation goes beyond it
+    return np.repeat(planes, channels // planes.shape[0], axis=0)
+
+
+def cut(picture: Image.Image, height: int, width: int) -> Image.Image:
+    """The `height`×`width` pixels in the middle of a picture that is scaled (bicubic) to just cover them.
+
+    For 200 to 256 pixels it is scaled so that the short side is 256, as ImageNet networks are tested. Raises
+    MinicnnError for a thread of a picture, which would become huge.
+    """
+    border = 256 / min(height, width) if 200 <= min(height, width) <= 256 else 1.0
+    factor = border * max(height / picture.height, width / picture.width)
+    high, wide = max(height, round(factor * picture.height)), max(width, round(factor * picture.width))
+    if high * wide > MAX_PIXELS:
+        raise MinicnnError(f"{picture.width}x{picture.height} is too narrow to be cut to {width}x{height}")
+    if (wide, high) != picture.size:
+        picture = picture.resize((wide, high), Image.Resampling.BICUBIC)
+    left, top = (wide - width) // 2, (high - height) // 2
+    return picture.crop((left, top, left + width, top + height))
 
 
 def save_png(path: str | os.PathLike[str], picture: Image.Image) -> None:
@@ -127,19 +144,6 @@ def save_gif(path: str | os.PathLike[str], frames: Iterable[Image.Image], fps: f
     rest = (_of_size(frame, first.size) for frame in coloured)
     first.save(buffer, format="GIF", save_all=True, append_images=rest, duration=round(100 / fps) * 10, loop=0)
     write_bytes(path, buffer.getvalue())
-
-
-def _scaled_to_cover(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scaled as `fit` says, and the middle (C, height, width) cut out."""
-    border = 256 / min(height, width) if 200 <= min(height, width) <= 256 else 1.0
-    factor = border * max(height / picture.shape[1], width / picture.shape[2])
-    high, wide = (max(n, round(factor * m)) for n, m in zip((height, width), picture.shape[1:], strict=True))
-    top, left = round((high - height) / 2), round((wide - width) / 2)
-    planes = [
-        np.asarray(Image.fromarray(plane).resize((wide, high), Image.Resampling.BILINEAR))
-        for plane in np.ascontiguousarray(picture)
-    ]
-    return np.stack(planes)[:, top : top + height, left : left + width]
 
 
 def _opened(path: Path) -> ImageFile.ImageFile:

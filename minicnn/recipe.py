@@ -54,12 +54,19 @@ class Recipe:
         tables = {"options": Mapping, "optimizer": Mapping, "schedule": Mapping, "augment": Sequence}
         kinds: dict[str, type] = {"model": str, "data": str, **tables}
         for name, kind in kinds.items():
-            if not isinstance(getattr(self, name), kind):
-                raise MinicnnError(f"recipe: {name} = {getattr(self, name)!r}: expected a {kind.__name__.lower()}")
+            value = getattr(self, name)
+            if not isinstance(value, kind) or (kind is Sequence and isinstance(value, str)):
+                raise MinicnnError(f"recipe: {name} = {value!r}: expected a {kind.__name__.lower()}")
         for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise MinicnnError(f"recipe: {name} = {value!r}: expected a whole number of {least} or more")
+        if not is_number(self.label_smoothing) or not 0 <= self.label_smoothing < 1:
+            raise MinicnnError(
+                f"recipe: label_smoothing = {self.label_smoothing!r}: expected a number from 0 to below 1"
+            )
+        if "num_classes" in self.options:
+            raise MinicnnError("recipe: options.num_classes: the number of classes is the data set's")
 
     def settings(self) -> dict[str, Any]:
         """As plain values, for run.json and the checkpoint."""
@@ -69,15 +76,25 @@ class Recipe:
         """The optimizer it names. Raises MinicnnError for unknown names and options."""
         options = dict(self.optimizer)
         name = options.pop("name", "sgd")
-        if name not in OPTIMIZERS:
-            raise MinicnnError(f"optimizer {name!r}{nearest(name, OPTIMIZERS)}")
-        known = list(inspect.signature(OPTIMIZERS[name]).parameters)[1:]
+        if not isinstance(name, str) or name not in OPTIMIZERS:
+            raise MinicnnError(f"optimizer {name!r}{nearest(str(name), OPTIMIZERS)}")
+        known = dict(list(inspect.signature(OPTIMIZERS[name]).parameters.items())[1:])
         for option, value in options.items():
             if option not in known:
                 raise MinicnnError(f"optimizer {name!r} has no option {option!r}{nearest(option, known)}")
-            if not isinstance(value, int | float):
-                raise MinicnnError(f"optimizer {name!r}: {option} = {value!r}: expected a number")
+            switch = isinstance(known[option].default, bool)
+            if not (isinstance(value, bool) if switch else is_number(value)):
+                expected = "true or false" if switch else "a number"
+                raise MinicnnError(f"optimizer {name!r}: {option} = {value!r}: expected {expected}")
+        for option, parameter in known.items():
+            if parameter.default is parameter.empty and option not in options:
+                raise MinicnnError(f"optimizer {name!r}: {option} is missing")
         return OPTIMIZERS[name](parameters, **options)
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def load_recipe(name: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:

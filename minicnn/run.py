@@ -31,12 +31,14 @@ from .files import make_folder, reason, sha256, write_bytes
 from .report import Section, write_index
 
 RECORD = "run.json"
-CHECKPOINTS = "checkpoint*"
+CHECKPOINT = "checkpoint.safetensors"  # of a training run
 EXIST = ("error", "overwrite", "resume")
 
 
 class Run:
     """A run folder. As a context manager it ends as "finished", "interrupted" (Ctrl-C) or "failed"; files stay.
+
+    A run that ends with an error before it has made a file leaves the folder as it found it.
 
     `exist` says what to do about a run that is already in `folder`: "error" (a training run's choice), "overwrite" it
     (a picture command's; never where a checkpoint lies, that is hours of work), or "resume", which starts afresh where
@@ -70,11 +72,14 @@ class Run:
         }
         self._reserved = {*self._record, "error"}
         self._before = 0.0  # seconds that earlier parts of a resumed run took
+        self._made_something = False
         self.resumed = _holds_run(self.folder) and exist == "resume"
         if self.resumed:
             self._take_up(read_run(self.folder))
         elif exist != "resume":
             _refuse_what_is_there(self.folder, exist)
+        record = self.folder / RECORD
+        self._earlier = record.read_bytes() if record.is_file() else None  # of the run that was here before
         make_folder(self.folder)
         self._write()
 
@@ -89,15 +94,20 @@ class Run:
             return
         self._record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         self._record["error"] = " ".join(f"{type(error).__name__}: {error}".split())
-        with contextlib.suppress(MinicnnError):  # a full disk, say: the error under way matters more
+        with contextlib.suppress(MinicnnError, OSError):  # a full disk, say: the error under way matters more
             self._write()
+            if not (self.resumed and isinstance(error, KeyboardInterrupt)):
+                self._withdraw()
+
+    def note(self, **values: Any) -> None:
+        """Records values that are no settings (the device, …) as keys at the top level of run.json."""
+        self._add(values)
+        self._write()
 
     def finish(self, **values: Any) -> None:
-        """Marks the run "finished"; `values` (the final accuracy, …) become keys at the top level of run.json."""
-        taken = self._reserved & values.keys()
-        if taken:
-            raise MinicnnError(f"run.json has its own {', '.join(sorted(taken))}: give the value another name")
-        self._record.update(_plain(values), status="finished")
+        """Marks the run "finished" and records `values` (the final accuracy, …) as `note` does."""
+        self._add(values)
+        self._record["status"] = "finished"
         self._record.pop("error", None)
         self._write()
 
@@ -119,6 +129,7 @@ class Run:
         """Records the SHA-256 of a file of the run that was written by someone else, such as weights; its path."""
         path = self.path(name)
         self._record["files"][PurePath(name).as_posix()] = sha256(path)
+        self._made_something = True
         self._write()
         return path
 
@@ -143,6 +154,22 @@ class Run:
         """Writes index.html, the page to look at (see `report.write_index`), and records it."""
         write_index(self.folder, title, sections, lead=lead, facts=facts)
         return self.record("index.html")
+
+    def _withdraw(self) -> None:
+        """Leaves the folder as it was before a run that made nothing: so a bad option harms and blocks nothing."""
+        if self._made_something:
+            return
+        if self._earlier is not None:
+            write_bytes(self.folder / RECORD, self._earlier)
+        elif [path.name for path in self.folder.iterdir()] == [RECORD]:
+            (self.folder / RECORD).unlink()
+            self.folder.rmdir()
+
+    def _add(self, values: Mapping[str, Any]) -> None:
+        taken = self._reserved & values.keys()
+        if taken:
+            raise MinicnnError(f"run.json has its own {', '.join(sorted(taken))}: give the value another name")
+        self._record.update(_plain(values))
 
     def _write(self) -> None:
         self._record["duration_seconds"] = round(self._before + time.monotonic() - self._clock, 3)
@@ -197,8 +224,8 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _refuse_what_is_there(folder: Path, exist: str) -> None:
-    if folder.is_dir() and (checkpoint := next(folder.glob(CHECKPOINTS), None)) is not None:
-        raise MinicnnError(f"{folder}: holds a training run ({checkpoint.name}): resume it, or choose another folder")
+    if (folder / CHECKPOINT).exists():
+        raise MinicnnError(f"{folder}: holds a training run ({CHECKPOINT}): resume it, or choose another folder")
     if exist == "error" and _holds_run(folder):
         raise MinicnnError(f"{folder}: already holds a run ({RECORD}): resume it, or choose another folder")
 

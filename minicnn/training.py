@@ -16,7 +16,7 @@ from .kernels.backend import Array, get_array_module
 from .layers import Layer
 from .losses import SoftmaxCrossEntropy
 from .optimizers import Optimizer
-from .parameter import to_host, transfer
+from .parameter import stretches, to_host, transfer
 from .schedules import Clock, Schedule, constant
 
 READ_EVERY = 20  # steps between two looks at the loss: reading it makes a GPU wait
@@ -63,7 +63,7 @@ def train(
     """Train for `epochs` epochs and return the state with its history (epoch, train_loss, and what callbacks add).
 
     With a checkpointer the run is saved as it goes, and goes on from the file where there is one; it then ends with the
-    same bits as a run that was never interrupted. Ctrl-C saves and raises KeyboardInterrupt between two steps. A loss
+    same bits as a run that was never interrupted. Ctrl-C (or SIGTERM) saves and raises KeyboardInterrupt. A loss
     that is not finite raises MinicnnError that names the layer, and leaves the last checkpoint before it.
     """
     net.train()
@@ -80,9 +80,11 @@ def train(
                 state.step, state.batch = state.step + 1, state.batch + 1
                 stop = interrupted()  # asked once: what is pressed from here on waits for the next step
                 save = checkpointer is not None and (checkpointer.due() or stop)
-                look = len(unread) >= READ_EVERY or save or state.batch == len(data)
-                if look and not read(unread, state):
-                    course.diagnose(state, checkpointer)
+                whole = save or state.batch == len(data)  # a checkpoint may follow: of finite weights alone
+                if whole or len(unread) >= READ_EVERY:
+                    healthy = read(unread, state) and (not whole or weights_finite(net))
+                    if not healthy:
+                        course.diagnose(state, checkpointer)
                 if save and checkpointer:
                     checkpointer.save(net, optimizer, state)
                 for callback in callbacks:
@@ -94,7 +96,7 @@ def train(
             for callback in callbacks:
                 callback.after_epoch(net, state)
                 net.train()
-            if checkpointer and (checkpointer.due() or state.epoch == epochs):
+            if checkpointer and (checkpointer.due(epoch_ended=True) or state.epoch == epochs):
                 checkpointer.save(net, optimizer, state)
     net.eval()
     return state
@@ -134,7 +136,7 @@ class Course:
         state = checkpointer.restore(self.net, self.optimizer) if checkpointer else None
         if state is None:
             raise MinicnnError(
-                f"training stopped by step {failed.step}: the loss is not finite; lower the learning rate "
+                f"training stopped by step {failed.step}: the loss or a weight is not finite; lower the learning rate "
                 "(with a checkpointer the run is replayed to name the layer)"
             )
         start, culprit = state.step, ""
@@ -176,6 +178,11 @@ def finite(a: Array) -> bool:
     return bool(to_host(get_array_module(a).isfinite(a).all()))
 
 
+def weights_finite(net: Layer) -> bool:
+    """Whether every parameter is."""
+    return all(finite(stretch.value) for stretch in stretches(net.parameters()))
+
+
 def to_device(x: Array, net: Layer) -> Array:
     """A batch where the network's parameters are."""
     parameters = net.parameters()
@@ -184,16 +191,17 @@ def to_device(x: Array, net: Layer) -> Array:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Within the block Ctrl-C waits: the function that this gives says whether it was pressed."""
+    """Within the block Ctrl-C and SIGTERM wait: the function that this gives says whether one came."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set a signal's handler
         yield pressed.is_set
         return
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    before = {which: signal.signal(which, lambda *_: pressed.set()) for which in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield pressed.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for which, handler in before.items():
+            signal.signal(which, handler)
 
 
 class Evaluate(Callback):

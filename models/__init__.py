@@ -24,13 +24,14 @@ ARCHITECTURES: dict[str, Callable[..., Network]] = {
 
 def architecture(name: str, **options: Any) -> Network:
     """A network whose weights are not drawn yet. Raises MinicnnError for an unknown name or option."""
-    if name not in ARCHITECTURES:
-        raise MinicnnError(f"no model {name!r}{nearest(name, ARCHITECTURES)}")
-    make = ARCHITECTURES[name]
+    make = _maker(name)
     known = inspect.signature(make).parameters
-    for option in options:
+    for option, value in options.items():
         if option not in known:
             raise MinicnnError(f"model {name}: no option {option!r}{nearest(option, known)}")
+        default = known[option].default
+        if type(value) is not type(default) and not (type(default) is float and type(value) is int):
+            raise MinicnnError(f"model {name}: {option} = {value!r}: expected a value such as {default!r}")
     return make(**options)
 
 
@@ -44,14 +45,26 @@ def build(name: str, *, seed: int = 0, **options: Any) -> Network:
 def load(name: str, *, weights: str | Path | None = None, **options: Any) -> Network:
     """A network in evaluation mode with trained weights: those of the file `weights`, or the ones that are shipped.
 
-    Raises MinicnnError that says which weights there are when there are none for `name`.
+    It has as many classes as the file says, with the names there. Raises MinicnnError where `num_classes=` or the file
+    does not fit, and says which weights there are when there are none for `name`.
     """
-    from minicnn.weights import load_weights
+    from minicnn.weights import load_weights, read_classes
 
+    _maker(name)
+    path = weights if weights is not None else shipped(name)
+    classes = read_classes(path)
+    if classes is not None:
+        options = {"num_classes": classes.number, **options}
     net = architecture(name, **options)
-    load_weights(net, weights if weights is not None else shipped(name))
+    load_weights(net, path)
     net.eval()
     return net
+
+
+def _maker(name: str) -> Callable[..., Network]:
+    if name not in ARCHITECTURES:
+        raise MinicnnError(f"no model {name!r}{nearest(name, ARCHITECTURES)}")
+    return ARCHITECTURES[name]
 
 
 def shipped(name: str) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from minicnn.errors import MinicnnError, nearest
+from minicnn.errors import MinicnnError
 from minicnn.network import Network
 
 from . import architecture
@@ -73,7 +73,7 @@ PRINTED: dict[str, list[Printed]] = {
 def counts(model: str) -> list[Count]:
     """The lecture's counts for a model. Raises MinicnnError when it prints none."""
     if model not in PRINTED:
-        raise MinicnnError(f"the lecture prints no counts for {model!r}{nearest(model, PRINTED)}")
+        raise MinicnnError(f"the lecture prints no counts for {model}; it does for {', '.join(PRINTED)}")
     net = architecture(model)
     return [Count(p.layer, p.printed, true_count(net, p), p.why) for p in PRINTED[model]]
 

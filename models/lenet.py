@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.initialization import constant, lecun_uniform
+from minicnn.initialization import lecun_normal
 from minicnn.kernels.backend import Array, get_array_module
 from minicnn.layers import AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Normalize, ReLU, Scale, Shape, Tanh, ZeroPad2d
 from minicnn.network import Network
@@ -59,9 +59,9 @@ class TableConv2d(Conv2d):
         self.table = table
 
     def draw(self, shape: Shape, generator: np.random.Generator) -> np.ndarray:
-        """U(±2.4/fan-in), the fan-in being that of each map; 0 where nothing is connected."""
+        """N(0, 1/fan-in), the fan-in being that of each map; 0 where nothing is connected."""
         fan_in = self.table.sum(axis=1) * shape[2] * shape[3]
-        weights = generator.uniform(-2.4, 2.4, shape) / fan_in[:, None, None, None]
+        weights = generator.standard_normal(shape) / np.sqrt(fan_in)[:, None, None, None]
         return (weights * self.table[:, :, None, None]).astype(np.float32)
 
     def effective_weight(self) -> Array:
@@ -89,13 +89,12 @@ class TableConv2d(Conv2d):
 def lenet5_1998(num_classes: int = 10) -> Network:
     """The paper's net: C3's connection table, trainable subsampling, scaled tanh, 60,000 trainable parameters to F6.
 
-    28×28 pictures are padded to its 32×32 by the first layer. The paper ends in fixed radial basis functions, codes
-    drawn as 7×12 characters; here a linear layer of 84·10 + 10 parameters takes their place. Background −0.1, ink
-    1.175, as in the paper.
+    28×28 pictures are padded to its 32×32 by the first layer; background −0.1, ink 1.175, as in the paper. Subsampling
+    takes the mean of four pixels where the paper takes the sum, the trained coefficient being four times as large. The
+    paper ends in fixed radial basis functions, codes drawn as 7×12 characters; here a linear layer of 84·10 + 10
+    parameters takes their place. Weights are drawn as "Efficient BackProp" of the same year says.
     """
     table = np.array([[mark == "X" for mark in row] for row in C3_CONNECTIONS.split()]).T  # (16, 6)
-
-    four = constant(4 / 5)  # the paper sums the four pixels, which average pooling divides by 4, and draws U(±2.4/5)
 
     def tanh() -> Tanh:
         return Tanh(gain=1.7159, slope=2 / 3)
@@ -104,22 +103,22 @@ def lenet5_1998(num_classes: int = 10) -> Network:
         {
             "pad": ZeroPad2d(2),  # (1, 32, 32), with background
             "normalize": Normalize((0.1 / 1.275,), (1 / 1.275,)),  # 0 -> −0.1, 1 -> 1.175
-            "conv1": Conv2d(1, 6, 5, init=lecun_uniform),  # C1 (6, 28, 28)
+            "conv1": Conv2d(1, 6, 5, init=lecun_normal),  # C1 (6, 28, 28)
             "tanh1": tanh(),
             "pool1": AvgPool2d(2),
-            "scale1": Scale(6, init=four),  # S2 (6, 14, 14)
+            "scale1": Scale(6),  # S2 (6, 14, 14)
             "tanh2": tanh(),
             "conv2": TableConv2d(table, 5),  # C3 (16, 10, 10)
             "tanh3": tanh(),
             "pool2": AvgPool2d(2),
-            "scale2": Scale(16, init=four),  # S4 (16, 5, 5)
+            "scale2": Scale(16),  # S4 (16, 5, 5)
             "tanh4": tanh(),
-            "conv3": Conv2d(16, 120, 5, init=lecun_uniform),  # C5 (120, 1, 1)
+            "conv3": Conv2d(16, 120, 5, init=lecun_normal),  # C5 (120, 1, 1)
             "tanh5": tanh(),
             "flatten": Flatten(),
-            "fc4": Linear(120, 84, init=lecun_uniform),  # F6
+            "fc4": Linear(120, 84, init=lecun_normal),  # F6
             "tanh6": tanh(),
-            "fc5": Linear(84, num_classes, init=lecun_uniform),
+            "fc5": Linear(84, num_classes, init=lecun_normal),
         },
         name="lenet5_1998",
         input_shape=(1, 28, 28),

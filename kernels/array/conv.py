@@ -25,11 +25,10 @@ import numpy as np
 
 from ..backend import Array, get_array_module, workspace
 from ..geometry import Padding2d, Pair, conv_output_size
-from ..threads import share_out
+from ..threads import SLABS, share_out
 from .products import channel_sum
 
 BLOCK_BYTES = 2 << 20  # of columns: small enough for the cache, large enough for the matrix product
-SLABS = 4  # partial sums of dW: enough for the threads of small machines, few enough to add up
 
 
 def conv2d_forward(

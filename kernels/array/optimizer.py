@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..backend import Array, get_array_module
 
 CHUNK = 1 << 16  # elements: three float32 chunks are 768 KiB
@@ -74,6 +76,7 @@ def adam_step(
 
 
 def chunks(a: Array) -> Iterator[slice]:
-    """Slices of CHUNK elements that cover a flat array."""
-    for start in range(0, a.size, CHUNK):
-        yield slice(start, start + CHUNK)
+    """Slices of CHUNK elements that cover a flat array; one of all on a device, where each launch costs."""
+    step = CHUNK if get_array_module(a) is np else max(1, a.size)
+    for start in range(0, a.size, step):
+        yield slice(start, start + step)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..backend import Array, get_array_module
-from ..threads import share_out
+from ..threads import SLABS, share_out
 
+SMALL = 1 << 14  # numbers: the sum of fewer is quicker than a call of BLAS
 LARGE = 1 << 22  # multiply-adds, about a tenth of a millisecond: below it sharing out costs more than it brings
-SLABS = 4
 
 
 def product(a: Array, b: Array) -> Array:
@@ -27,4 +27,6 @@ def product(a: Array, b: Array) -> Array:
 def channel_sum(a: Array) -> Array:
     """Σ over all axes but the last: (…, C) -> (C,). As ones · a: 5–10 times faster than `sum` on tall arrays."""
     rows = a.reshape(-1, a.shape[-1])
+    if rows.size < SMALL:
+        return rows.sum(axis=0)
     return product(get_array_module(a).ones((1, rows.shape[0]), a.dtype), rows)[0]

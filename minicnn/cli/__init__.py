@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
@@ -56,6 +57,9 @@ _debug = False
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command line (`sys.argv` by default) and exit."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × and → shows ? for them
     words = [word for word in arguments if not word.startswith("-")]
     app(words)(arguments, prog_name="minicnn")
 
@@ -110,6 +114,7 @@ def _command(module: str) -> Callable[..., Any]:
         from minicnn.errors import MinicnnError
 
         try:
+            _check_kernels()
             function(*args, **options)
         except MinicnnError as error:
             _stop(str(error), BAD_INPUT)
@@ -121,6 +126,17 @@ def _command(module: str) -> Callable[..., Any]:
             _stop("interrupted; what was finished is kept", 130)
 
     return run
+
+
+def _check_kernels() -> None:
+    """Raise MinicnnError when MINICNN_KERNELS names no family of kernels."""
+    from minicnn import kernels
+    from minicnn.errors import MinicnnError
+
+    try:
+        kernels.choose("conv2d_forward")
+    except ValueError as error:
+        raise MinicnnError(f"MINICNN_KERNELS: {error}") from None
 
 
 def _stop(text: str, status: int) -> None:

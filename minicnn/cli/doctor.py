@@ -13,6 +13,7 @@ from rich.text import Text
 from .. import data, kernels, models
 from ..data.places import cache_folder
 from ..device import why_no_gpu
+from ..errors import MinicnnError
 from ..run import versions
 
 
@@ -41,10 +42,18 @@ def findings() -> list[tuple[str, str]]:
         ("MINICNN_DATA", setting("MINICNN_DATA")),
         ("cache", str(cache_folder())),
     ]
-    found += [(f"data: {name}", data.where(name)) for name in data.NAMES]
+    found += [(f"data: {name}", where(name)) for name in data.NAMES]
     shipped = [name for name in models.ARCHITECTURES if models.has_weights(name)]
     found.append(("weights shipped", ", ".join(shipped) or "none"))
     return found
+
+
+def where(name: str) -> str:
+    """Where a data set is, or what is wrong with the places that it is looked for in."""
+    try:
+        return data.where(name)
+    except MinicnnError as error:
+        return str(error)
 
 
 def setting(name: str) -> str:

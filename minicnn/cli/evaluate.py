@@ -10,14 +10,14 @@ import numpy as np
 import typer
 
 from .. import models
-from ..data import NAMES, Batches, Dataset
+from ..data import Batches
 from ..data import load as load_data
 from ..errors import MinicnnError
 from ..network import Network
 from ..run import Run
 from ..training import to_device
 from .options import Device, Weights
-from .progress import Progress
+from .progress import Progress, loading
 
 
 def command(
@@ -32,7 +32,9 @@ def command(
     """Measure a network's accuracy: the share of pictures whose class is the first guess, and among the first five."""
     net = models.load(model, weights=weights)
     net.to(device)
-    pictures = load_for(net, data, split)
+    with loading() as progress:
+        classes = net.class_names or None
+        pictures = load_data(data, split, shape=net.input_shape, classes=classes, progress=progress)
     top1, top5 = accuracies(net, Batches(pictures, batch_size, shuffle=False))
     if out is not None:
         settings = {"model": model, "data": data, "split": split, "batch_size": batch_size}
@@ -41,29 +43,6 @@ def command(
                 run.hash_input(weights)
             run.finish(top1=top1, top5=top5, pictures=len(pictures))
     print(f"{model} on {pictures.name}, {len(pictures):,} pictures: top-1 {100 * top1:.1f} %, top-5 {100 * top5:.1f} %")
-
-
-def load_for(net: Network, data: str, split: str) -> Dataset:
-    """A data set, or a folder's pictures cut to the network's input. Raises MinicnnError when they do not fit."""
-    channels, height, width = net.input_shape
-    folder = Path(data).is_dir() and data not in NAMES
-    if folder and height != width:
-        raise MinicnnError(f"{net.name}: folders are cut to squares, its input is {height}×{width}")
-    if folder and not (is_data_set(Path(data))):
-        short = 256 if 200 <= height <= 256 else height
-        mode = "L" if channels == 1 else "RGB"
-        return load_data(data, None, size=height, short_side=short, mode=mode, classes=net.class_names or None)
-    pictures = load_data(data, split)
-    if pictures.image_shape != net.input_shape:
-        raise MinicnnError(f"{net.name} takes pictures {net.input_shape}, those of {data} are {pictures.image_shape}")
-    return pictures
-
-
-def is_data_set(folder: Path) -> bool:
-    """Whether a folder holds MNIST's or CIFAR-10's official files, which have splits of their own."""
-    from ..data import cifar10, mnist
-
-    return mnist.is_here(folder) or cifar10.is_source(folder)
 
 
 def accuracies(net: Network, batches: Batches) -> tuple[float, float]:

@@ -58,14 +58,14 @@ def check_model(name: str, weights: Path | None, batch: int, seed: int, device: 
     net = models.build(name, seed=seed)
     if weights is not None:
         load_weights(net, weights)
-    with Progress(name, 100) as bar:
+    with Progress(name) as bar:
         return check_gradients(
             net,
             net.input_shape,
             batch=batch,
             seed=seed,
             device=device,
-            progress=lambda done, total, last: bar.update(100 * done // total, last),
+            progress=lambda done, total, last: bar.update(done, last, total),
         )
 
 

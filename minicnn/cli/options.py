@@ -11,7 +11,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results."
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of a network.")]
 Weights = Annotated[Path | None, typer.Option("--weights", "-w", help="A .safetensors file (default: shipped).")]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
-Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same pictures.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same pictures.")]
 Photo = Annotated[Path, typer.Argument(help="A picture file.")]
 Target = Annotated[str | None, typer.Option("--target", "-t", help="Class, name or number (default: the predicted).")]
 LayerName = Annotated[str | None, typer.Option("--layer", "-l", help="A layer (`minicnn summary MODEL` lists them).")]

@@ -23,13 +23,13 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # where dataclasses, pickles and tracebacks look for it
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise MinicnnError(what_went_wrong(error, path)) from error
     return module
 
 
-def what_went_wrong(error: Exception, path: Path) -> str:
+def what_went_wrong(error: BaseException, path: Path) -> str:
     """ "swish.py, line 12: NameError: name 'slope' is not defined": the last line of the file that was running."""
     if isinstance(error, SyntaxError):
         return f"{path}, line {error.lineno}: {error.msg}"

@@ -11,7 +11,7 @@ from rich.table import Table
 from .. import models
 from ..layers import Shape
 from ..layers.containers import Container
-from ..models.lecture import counts
+from ..models.lecture import Count, counts
 
 
 def command(
@@ -21,6 +21,7 @@ def command(
 ) -> None:
     """Output shape, parameters, multiply-adds and memory of every layer, for one picture."""
     net = models.architecture(model, **({} if classes is None else {"num_classes": classes}))
+    printed = counts(model) if lecture else []
     console = Console()
     table = Table(title=f"{model}, input {shape_text(net.input_shape)}", title_justify="left")
     table.caption = "MACs: multiply-adds. Memory: what is kept for the backward pass, float32."
@@ -40,8 +41,8 @@ def command(
         f"and {size_text(memory)} for each picture of a batch (float32).",
         highlight=False,
     )
-    if lecture:
-        print_lecture(console, model)
+    if printed:
+        print_lecture(console, printed)
 
 
 def rows(net: Container, input_shape: Shape) -> list[tuple[str, str, Shape, int, int, int]]:
@@ -57,13 +58,13 @@ def rows(net: Container, input_shape: Shape) -> list[tuple[str, str, Shape, int,
     return found
 
 
-def print_lecture(console: Console, model: str) -> None:
+def print_lecture(console: Console, printed: list[Count]) -> None:
     """The counts that the lecture prints, the true ones, and why they differ."""
     table = Table(title="The lecture's counts", title_justify="left")
     for name in ("layer", "printed", "computed"):
         table.add_column(name, justify="left" if name == "layer" else "right")
     table.add_column("why they differ", overflow="fold")
-    for count in counts(model):
+    for count in printed:
         table.add_row(count.layer, count.printed, number(count.computed), count.why)
     console.print(table)
 

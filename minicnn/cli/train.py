@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from .. import experiments, models
 from ..checkpoint import Checkpointer, RunState
-from ..data import Batches, from_config
+from ..data import Batches, Dataset, from_config
 from ..data import load as load_data
-from ..errors import MinicnnError
 from ..figures import training_curves
 from ..layers import Layer
 from ..losses import SoftmaxCrossEntropy
 from ..recipe import Recipe, load_recipe, parse_setting
-from ..run import Run
+from ..run import CHECKPOINT, Run
 from ..schedules import from_config as make_schedule
-from ..training import Callback, Evaluate, train
+from ..training import Evaluate, train
 from ..weights import save_weights
 from .options import Device
-from .progress import Progress
+from .progress import Progress, ShowTraining, loading
 
-CHECKPOINT = "checkpoint.safetensors"
+LOG = "log.txt"
+MEMORY = 1 << 30  # bytes of pictures that are decoded before the training begins
 RECIPES = Path(experiments.__path__[0]) / "recipes"
 
 
@@ -35,7 +37,7 @@ def command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Instead of the recipe's.")] = None,
-    data: Annotated[str | None, typer.Option("--data", help="Another data set, or its folder.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Another data set, or a folder of pictures.")] = None,
     device: Device = "cpu",
     settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, such as optimizer.lr=0.1.")] = None,
 ) -> None:
@@ -48,68 +50,87 @@ def command(
     chosen |= {k: v for k, v in {"epochs": epochs, "seed": seed, "data": data}.items() if v is not None}
     plan = load_recipe(recipe, RECIPES, chosen)
     folder = out or Path("runs") / Path(recipe).stem
-    with Run(
-        folder,
-        command=["minicnn", *sys.argv[1:]],
-        settings=plan.settings(),
-        seed=plan.seed,
-        exist="resume" if resume else "error",
-    ) as run:
-        net, state = train_recipe(plan, run, device=device)
+    training = Training(plan, device)  # all that a wrong setting could break, before the folder holds a run
+    decides = plan.settings() | {
+        "train_set": training.batches.dataset.fingerprint(),
+        "test_set": training.tests.dataset.fingerprint(),
+    }
+    command = ["minicnn", *sys.argv[1:]]
+    with Run(folder, command=command, settings=decides, seed=plan.seed, exist="resume" if resume else "error") as run:
+        run.note(device=device)
+        state = training.run(run)
         final = state.history[-1]
-        save_weights(net, run.path(f"{plan.model}.safetensors"))
-        run.record(f"{plan.model}.safetensors")
+        save_weights(training.net, run.path(f"{plan.model}.safetensors"))
         run.save("curves.png", training_curves(state.history))
+        for name in (f"{plan.model}.safetensors", CHECKPOINT, LOG):
+            run.record(name)
         run.finish(**{key: value for key, value in final.items() if key != "epoch"}, history=state.history)
     print(f"test accuracy {100 * final['test_accuracy']:.2f} % · weights, curves and log in {folder}")
 
 
-def train_recipe(plan: Recipe, run: Run, *, device: str = "cpu") -> tuple[Layer, RunState]:
-    """Train as the recipe says, with the checkpoint and the log in the run's folder, and return the trained network."""
-    train_set, test_set = (load_data(plan.data, split) for split in ("train", "test"))
-    net = models.build(plan.model, num_classes=len(train_set.class_names), seed=plan.seed, **plan.options)
-    if net.input_shape != train_set.image_shape:
-        raise MinicnnError(
-            f"{plan.model} takes pictures {net.input_shape}, those of {train_set.name} are {train_set.image_shape}"
-        )
-    net.to(device)
-    augment = from_config(plan.augment) if plan.augment else None
-    batches = Batches(train_set, plan.batch_size, seed=plan.seed, augment=augment, drop_last=True)
-    tests = Batches(test_set, 250, shuffle=False)
-    print(f"{plan.model}: {net.num_parameters():,} parameters; {train_set.name}: {len(train_set):,} pictures")
-    with Log(run, plan.epochs, len(batches)) as log:
-        state = train(
-            net,
-            SoftmaxCrossEntropy(label_smoothing=plan.label_smoothing),
-            plan.make_optimizer(net.parameters()),
-            batches,
-            epochs=plan.epochs,
-            schedule=make_schedule(plan.schedule),
-            callbacks=[Evaluate(tests), log],
-            checkpointer=Checkpointer(run.path(CHECKPOINT), settings=plan.settings()),
-        )
-    if "test_accuracy" not in state.history[-1]:  # killed between the last epoch and its evaluation
-        Evaluate(tests).after_epoch(net, state)
-    return net, state
+class Training:
+    """What a recipe names, made ready: data, network, loss, optimizer, schedule. Raises MinicnnError for what is wrong.
+
+    The network has the classes of the data set; a folder's pictures are cut to its input.
+    """
+
+    def __init__(self, plan: Recipe, device: str = "cpu") -> None:
+        self.plan = plan
+        shape = models.architecture(plan.model, **plan.options).input_shape
+        with loading() as progress:
+            train_set = load_data(plan.data, "train", shape=shape, progress=progress)
+            test_set = load_data(plan.data, "test", shape=shape, progress=progress)
+        train_set, test_set = decoded(train_set), decoded(test_set)
+        names = train_set.class_names
+        self.net = models.build(plan.model, num_classes=len(names), seed=plan.seed, **plan.options)
+        self.net.class_names = names
+        self.net.to(device)
+        self.loss = SoftmaxCrossEntropy(label_smoothing=plan.label_smoothing)
+        self.optimizer = plan.make_optimizer(self.net.parameters())
+        self.schedule = make_schedule(plan.schedule)
+        augment = from_config(plan.augment) if plan.augment else None
+        self.batches = Batches(train_set, plan.batch_size, seed=plan.seed, augment=augment, drop_last=True)
+        self.tests = Batches(test_set, 250, shuffle=False)
+
+    def run(self, run: Run) -> RunState:
+        """Train, with the checkpoint and the log in the run's folder."""
+        plan, data = self.plan, self.batches.dataset
+        print(f"{plan.model}: {self.net.num_parameters():,} parameters; {data.name}: {len(data):,} pictures")
+        with Log(run, plan.epochs, len(self.batches)) as log:
+            return train(
+                self.net,
+                self.loss,
+                self.optimizer,
+                self.batches,
+                epochs=plan.epochs,
+                schedule=self.schedule,
+                callbacks=[Evaluate(self.tests), log],
+                checkpointer=Checkpointer(run.path(CHECKPOINT), settings=plan.settings()),
+            )
 
 
-class Log(Callback):
+def decoded(dataset: Dataset) -> Dataset:
+    """A folder's pictures in memory, if they are not too many: they are used often, and a damaged one shows at once."""
+    size = prod(dataset.images.shape)
+    if isinstance(dataset.images, np.ndarray) or size > MEMORY:
+        return dataset
+    print(f"{dataset.name}: decoding {len(dataset):,} pictures, {size / 1e6:.0f} MB")
+    return dataset.in_memory()
+
+
+class Log(ShowTraining):
     """Progress with the time left on the screen; one line an epoch there and in log.txt; the curves drawn anew."""
 
     def __init__(self, run: Run, epochs: int, epoch_steps: int) -> None:
-        self.run, self.epochs, self.start = run, epochs, time.monotonic()
-        self.progress = Progress("training", epochs * epoch_steps)
+        super().__init__(Progress("training", epochs * epoch_steps), epochs)
+        self.run, self.start = run, time.monotonic()
 
     def __enter__(self) -> Log:
-        self.progress.__enter__()
+        self.bar.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.progress.__exit__(*exception)
-
-    def after_step(self, net: Layer, state: RunState) -> None:
-        loss = state.loss_sum / state.batch if state.batch else 0.0
-        self.progress.update(state.step, f"epoch {state.epoch + 1}/{self.epochs}, loss {loss:.4f}")
+        self.bar.__exit__(*exception)
 
     def after_epoch(self, net: Layer, state: RunState) -> None:
         last = state.history[-1]
@@ -118,7 +139,7 @@ class Log(Callback):
             f"  test loss {last['test_loss']:.4f}  test accuracy {100 * last['test_accuracy']:.2f} %"
             f"  {time.monotonic() - self.start:6.0f} s"
         )
-        self.progress.print(line)
-        with open(self.run.path("log.txt"), "a", encoding="utf-8") as file:
+        self.bar.print(line)
+        with open(self.run.path(LOG), "a", encoding="utf-8") as file:
             file.write(line + "\n")
         self.run.save("curves.png", training_curves(state.history))

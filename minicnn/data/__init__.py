@@ -40,18 +40,18 @@ def load(
     source: str | os.PathLike[str],
     split: str | None = "train",
     *,
-    size: int | None = None,
-    short_side: int | None = None,
-    mode: str = "RGB",
+    shape: tuple[int, int, int] | None = None,
     classes: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """The "train" or "test" pictures of a data set by its name ("mnist", "cifar10", "digits"), or of a path.
 
     The path may be MNIST's folder of idx files, one of CIFAR-10's official folders, one of its archives, or a folder
-    of pictures, which alone takes `size`, `short_side`, `mode`, `classes` and the split None (see folder.load). A name
-    is looked for in MINICNN_DATA, the cache and the network, in this order; `progress(what, done, total)` hears of
-    downloads and decoding. To read a folder that is called like a data set, write ./mnist. Raises MinicnnError.
+    of pictures, which alone takes the split None. `shape` (C, H, W) is what a network takes: a folder's pictures are
+    cut to it, a data set that has another is refused; `classes` gives the order of a folder's classes (see folder.load
+    for both). A name is looked for in MINICNN_DATA, the cache and the network, in this order; `progress(what, done,
+    total)` hears of downloads and decoding. To read a folder that is called like a data set, write ./mnist. Raises
+    MinicnnError.
     """
     if split not in ("train", "test", None):
         raise MinicnnError(f"split {split!r}: expected 'train' or 'test'")
@@ -63,16 +63,20 @@ def load(
     if name is None and not is_mnist and not is_cifar10:
         if not path.is_dir():
             raise MinicnnError(f"{path}: expected a folder of pictures, or an archive of CIFAR-10")
-        return folder.load(path, split, size=size, short_side=short_side, mode=mode, classes=classes)
+        return folder.load(path, split, shape=shape, classes=classes)
     if split is None:
         raise MinicnnError(f"{os.fspath(source)}: has splits; say which, 'train' or 'test'")
-    if (size, short_side, mode, classes) != (None, None, "RGB", None):
-        raise MinicnnError(f"{os.fspath(source)}: size, short_side, mode and classes are for folders of pictures")
     if name == "mnist" or is_mnist:
-        return mnist.load(split, folder=path if is_mnist else None, progress=progress)
-    if name == "cifar10" or is_cifar10:
-        return cifar10.load(split, source=path if is_cifar10 else None, progress=progress)
-    return digits.load(split)
+        found = mnist.load(split, folder=path if is_mnist else None, progress=progress)
+    elif name == "cifar10" or is_cifar10:
+        found = cifar10.load(split, source=path if is_cifar10 else None, progress=progress)
+    else:
+        found = digits.load(split)
+    if shape is not None and found.image_shape != tuple(shape):
+        raise MinicnnError(
+            f"{os.fspath(source)}: its pictures are {found.image_shape}, the network takes {tuple(shape)}"
+        )
+    return found
 
 
 def available(name: str) -> Path | None:

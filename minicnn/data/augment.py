@@ -177,12 +177,15 @@ def from_config(steps: Iterable[Mapping[str, Any]]) -> Compose:
 
     Raises MinicnnError for an unknown name or setting, with the nearest right one, and for a bad value.
     """
-    return Compose(tuple(_step(dict(settings)) for settings in steps))
+    return Compose(tuple(_step(settings) for settings in steps))
 
 
-def _step(settings: dict[str, Any]) -> Augmentation:
+def _step(given: Mapping[str, Any]) -> Augmentation:
+    if not isinstance(given, Mapping):
+        raise MinicnnError(f"augmentation {given!r}: expected a table, such as {{name = 'flip'}}")
+    settings = dict(given)
     name = settings.pop("name", None)
-    if name not in AUGMENTATIONS:
+    if not isinstance(name, str) or name not in AUGMENTATIONS:
         raise MinicnnError(f"augmentation {name!r} is unknown{nearest(str(name), AUGMENTATIONS)}")
     kind = AUGMENTATIONS[name]
     known = [field.name for field in dataclasses.fields(kind)]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import MinicnnError, nearest
 from ..files import reason
-from ..pictures import MAX_PIXELS, load_picture
+from ..pictures import cut, load_picture
 from .dataset import Dataset, Indices
 
 # Of pictures.FORMATS. Files with other names are passed over: notes, thumbnails' data bases, lists of licences.
@@ -27,49 +27,49 @@ SUFFIXES = (
 )
 WORDNET_ID = re.compile(r"(n\d{8})(?:_(.*))?$")
 SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val")}
-CHANNELS = {"RGB": 3, "L": 1}
+MODES = {1: "L", 3: "RGB"}  # by the number of channels
+MAX_SIDE = 8192  # pixels
 MAX_BYTES = 4 << 30  # of pictures decoded into memory
 
 
 class PictureFiles:
-    """Files as the images of a data set, uint8 (N, C, size, size), decoded each time they are indexed.
+    """Files as the images of a data set, uint8 (N, *shape), decoded each time they are indexed.
 
-    Each picture is resized to `short_side` (bicubic) and cropped to the `size`x`size` pixels in its middle. Indexing
-    raises MinicnnError, which names the file, where a picture is damaged.
+    Each picture is scaled and cut to `shape` (C, H, W) as by `pictures.cut`, as a network prepares a single one.
+    Indexing raises MinicnnError, which names the file, where a picture is damaged.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int, short_side: int | None = None, mode: str = "RGB") -> None:
+    def __init__(self, paths: Sequence[Path], shape: tuple[int, int, int]) -> None:
         self.paths = np.array(paths, dtype=object)
-        self.size = size
-        self.short_side = short_side or size
-        self.mode = mode
-        if mode not in CHANNELS:
-            raise MinicnnError(f"mode {mode!r}: expected 'RGB' or 'L'")
-        if not 1 <= size <= self.short_side <= 8192:
-            raise MinicnnError(
-                f"size {size} of a short side of {self.short_side}: expected 1 <= size <= short side <= 8192"
-            )
+        if len(shape) != 3 or shape[0] not in MODES or not all(1 <= side <= MAX_SIDE for side in shape[1:]):
+            raise MinicnnError(f"shape {shape}: expected (C, H, W) with C = 1 or 3, H and W from 1 to {MAX_SIDE}")
+        self.image_shape = shape
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(N, C, size, size)."""
-        return len(self.paths), CHANNELS[self.mode], self.size, self.size
+        """(N, C, H, W)."""
+        return len(self.paths), *self.image_shape
 
     def __getitem__(self, indices: Indices) -> np.ndarray:
-        """The pictures at a slice or an array of indices, uint8 (n, C, size, size)."""
+        """The pictures at a slice or an array of indices, uint8 (n, C, H, W)."""
         paths = self.paths[indices]
-        images = np.empty((len(paths), *self.shape[1:]), np.uint8)
+        images = np.empty((len(paths), *self.image_shape), np.uint8)
+        channels, height, width = self.image_shape
         for image, path in zip(images, paths, strict=True):
-            image[:] = _planes(_cropped(load_picture(path, mode=self.mode), self.size, self.short_side, path))
+            picture = load_picture(path, mode=MODES[channels])
+            try:
+                image[:] = _planes(cut(picture, height, width))
+            except MinicnnError as error:
+                raise MinicnnError(f"{path}: {error}") from None
         return images
 
     def subset(self, indices: Indices) -> PictureFiles:
         """The chosen files."""
-        return PictureFiles(list(self.paths[indices]), self.size, self.short_side, self.mode)
+        return PictureFiles(list(self.paths[indices]), self.image_shape)
 
     def update(self, digest: hashlib._Hash) -> None:
         """Adds the sizes and the bytes of all files to a digest."""
-        digest.update(repr((self.size, self.short_side, self.mode)).encode())
+        digest.update(repr(self.image_shape).encode())
         for path in self.paths:
             try:
                 data = path.read_bytes()
@@ -82,33 +82,31 @@ def load(
     folder: Path,
     split: str | None = None,
     *,
-    size: int | None = None,
-    short_side: int | None = None,
-    mode: str = "RGB",
+    shape: tuple[int, int, int] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Dataset:
     """A folder of pictures as a data set, in the order of the files' names.
 
-    With `size` the pictures are decoded when they are used (see PictureFiles). Without it all are decoded now, and must
-    be of one size. `classes` gives the classes' order by sub-folder or WordNet id, so that labels agree with those of a
-    trained network; it may name more than there are here. By default they are sorted; test takes those of train.
-    `split` None takes the whole of a folder that has no splits. Raises MinicnnError.
+    With `shape` (C, H, W) the pictures are decoded when they are used, and cut to it (see PictureFiles). Without it all
+    are decoded now, as RGB, and must be of one size. `classes` gives the classes' order by sub-folder, WordNet id, or
+    what a file's name says after its id, so that labels agree with those of a trained network; it may name more than
+    there are here. By default they are sorted; test takes those of train. `split` None takes the whole of a folder that
+    has no splits. Raises MinicnnError.
     """
-    if short_side is not None and size is None:
-        raise MinicnnError(f"{folder}: short_side {short_side} needs a size, to which the middle is cropped")
     chosen = _split_folder(folder, split)
     entries = _entries(chosen)
+    names = {key: _class_name(key, path) for key, path in reversed(entries)}
     if classes is None:
         train = folder / "train"
         classes = sorted({key for key, _ in (_entries(train) if chosen != folder and train.is_dir() else entries)})
     numbers = {key: number for number, key in enumerate(classes)}
+    found = {key: numbers.get(key, numbers.get(name)) for key, name in names.items()}
     for key, path in entries:
-        if key not in numbers:
+        if found[key] is None:
             raise MinicnnError(f"{path}: class {key!r} is not among the {len(numbers)} classes{nearest(key, numbers)}")
     paths = [path for _, path in entries]
-    labels = np.array([numbers[key] for key, _ in entries], np.int64)
-    names = {key: _class_name(key, path) for key, path in reversed(entries)}
-    images = _decoded(paths, mode) if size is None else PictureFiles(paths, size, short_side, mode)
+    labels = np.array([found[key] for key, _ in entries], np.int64)
+    images = _decoded(paths) if shape is None else PictureFiles(paths, shape)
     return Dataset(images, labels, tuple(names.get(key, key) for key in classes), str(folder))
 
 
@@ -172,32 +170,21 @@ def _class_name(key: str, path: Path) -> str:
     return words.replace("_", " ") if words and not words.isdigit() else key
 
 
-def _decoded(paths: list[Path], mode: str) -> np.ndarray:
-    first = load_picture(paths[0], mode=mode)
-    size = (len(paths), CHANNELS[mode], first.height, first.width)
+def _decoded(paths: list[Path]) -> np.ndarray:
+    first = load_picture(paths[0])
+    size = (len(paths), 3, first.height, first.width)
     if np.prod(size, dtype=np.int64) > MAX_BYTES:
-        raise MinicnnError(f"{paths[0].parent}: {len(paths):,} pictures of {first.width}x{first.height}: give a size")
+        raise MinicnnError(f"{paths[0].parent}: {len(paths):,} pictures of {first.width}x{first.height}: give a shape")
     images = np.empty(size, np.uint8)
     for image, path in zip(images, paths, strict=True):
-        picture = load_picture(path, mode=mode)
+        picture = load_picture(path)
         if picture.size != first.size:
             raise MinicnnError(
                 f"{path}: {picture.width}x{picture.height}, but {paths[0].name} is {first.width}x{first.height}: "
-                "pictures of several sizes need a size to be cropped to"
+                "pictures of several sizes need a shape to be cut to"
             )
         image[:] = _planes(picture)
     return images
-
-
-def _cropped(picture: Image.Image, size: int, short_side: int, path: Path) -> Image.Image:
-    scale = short_side / min(picture.size)
-    width, height = (max(short_side, round(side * scale)) for side in picture.size)
-    if width * height > MAX_PIXELS:
-        raise MinicnnError(f"{path}: {picture.width}x{picture.height} is too narrow for a short side of {short_side}")
-    if (width, height) != picture.size:
-        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return picture.crop((left, top, left + size, top + size))
 
 
 def _planes(picture: Image.Image) -> np.ndarray:

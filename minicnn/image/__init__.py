@@ -3,7 +3,7 @@
 result = optimize(net, LogProbability(3) - 1e-4 * L2(), Pixels(start), optimizer=Adam(0.05), steps=200)
 """
 
-from .engine import Callback, Interrupted, NotFinite, Result, Step, evaluate, number, optimize
+from .engine import Callback, Interrupted, NotFinite, Result, Step, evaluate, number, optimize, path_of
 from .objectives import L2, SCORES, Channel, ClassScore, LogProbability, Objective, Sum, TotalVariation, Unit
 from .optimizers import Adam, GradientAscent, Optimizer
 from .parametrizations import Parametrization, Pixels
@@ -44,6 +44,7 @@ __all__ = [
     "evaluate",
     "number",
     "optimize",
+    "path_of",
     "register",
     "registered",
 ]

@@ -16,8 +16,10 @@ import numpy as np
 
 from ..errors import MinicnnError
 from ..kernels.backend import Array, get_array_module
+from ..layers import evaluating
 from ..layers.layer import add_gradients
 from ..network import INPUT, Network
+from ..parameter import to_host
 from ..schedules import Clock
 from .objectives import SCORES, Objective, Terms, evaluate_terms
 from .optimizers import Optimizer
@@ -96,28 +98,27 @@ def optimize(
         raise MinicnnError(f"{steps} steps: expected 1 or more")
     generator = np.random.default_rng(seed)
     terms = (objective if maximize else -objective).terms()
-    training, result = net.training, Result(parametrization.image(), 0, state)
-    net.eval()
+    result = Result(parametrization.image(), 0, state)
     try:
-        for step in range(1, steps + 1):
-            drawn = [transform.sample(generator) for transform in transforms]
-            values, d_image = evaluate(net, terms, parametrization.image(), drawn)
-            if not is_finite(d_image):
-                raise NotFinite(f"step {step}: {diagnosis(net, terms, result.image, drawn)}", result)
-            gradient = parametrization.pullback(d_image)
-            value, state = optimizer.step(parametrization.value, gradient, state, Clock(step - 1, steps, steps))
-            for projection in projections:
-                if projection.due(step, steps):
-                    value = projection.project(value, gradient)
-            parametrization.value = value
-            result = Result(parametrization.image(), step, state)
-            report = Step(step, steps, result.image, [(name, v if maximize else -v) for name, v in values])
-            if True in [callback(report) for callback in callbacks]:
-                break
+        with evaluating(net):
+            for step in range(1, steps + 1):
+                drawn = [transform.sample(generator) for transform in transforms]
+                values, d_image = evaluate(net, terms, parametrization.image(), drawn)
+                if not is_finite(d_image):
+                    raise NotFinite(f"step {step}: {diagnosis(net, terms, result.image, drawn)}", result)
+                gradient = parametrization.pullback(d_image)
+                value, state = optimizer.step(parametrization.value, gradient, state, Clock(step - 1, steps, steps))
+                for projection in projections:
+                    if projection.due(step, steps):
+                        value = projection.project(value, gradient)
+                parametrization.value = value
+                result = Result(parametrization.image(), step, state)
+                report = Step(step, steps, result.image, [(name, v if maximize else -v) for name, v in values])
+                if True in [callback(report) for callback in callbacks]:
+                    break
     except KeyboardInterrupt:
         raise Interrupted(result) from None
     finally:
-        net.train(training)
         net.forget()
     return result
 
@@ -198,5 +199,4 @@ def is_finite(a: Array) -> bool:
 
 def number(a: Array) -> float:
     """A 0-dimensional array of any device as a float."""
-    xp = get_array_module(a)
-    return float(a if xp is np else xp.asnumpy(a))
+    return float(to_host(a))

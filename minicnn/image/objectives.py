@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+from .. import kernels
 from ..errors import MinicnnError
 from ..kernels.backend import Array, get_array_module
 from ..layers.layer import add_gradients
@@ -127,12 +128,11 @@ class LogProbability(Objective):
 
     def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
         a = activations[SCORES]
-        xp, scores = get_array_module(a), class_scores(a, self.target)
-        shifted = scores - scores.max(axis=1, keepdims=True)  # (N, K)
-        log_p = shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
-        gradient = -xp.exp(log_p)
-        gradient[:, self.target] += 1
-        return log_p[:, self.target].sum(), {SCORES: gradient.reshape(a.shape)}
+        scores = class_scores(a, self.target)  # (N, K)
+        targets = get_array_module(a).full(len(scores), self.target)
+        loss, cache = kernels.softmax_cross_entropy_forward(scores, targets)  # minus the mean over the batch
+        gradient = kernels.softmax_cross_entropy_backward(-len(scores), cache)
+        return -len(scores) * loss, {SCORES: gradient.reshape(a.shape)}
 
 
 def class_scores(a: Array, target: int) -> Array:

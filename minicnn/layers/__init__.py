@@ -3,11 +3,11 @@
 from .activations import GuidedReLU, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh, backward_rule
 from .containers import Concat, Container, Residual, Sequential
 from .conv import Conv1d, Conv2d
-from .layer import Layer, Memory, Remember, Shape, accumulate
+from .layer import Layer, Memory, Remember, Shape, accumulate, evaluating
 from .linear import Flatten, Linear
 from .norm import BatchNorm1d, BatchNorm2d, LocalResponseNorm, Normalize, Scale
 from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
-from .registry import Example, find, register, registered
+from .registry import Example, register, registered
 from .shape import Dropout, ZeroPad2d
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
     "ZeroPad2d",
     "accumulate",
     "backward_rule",
-    "find",
+    "evaluating",
     "register",
     "registered",
 ]

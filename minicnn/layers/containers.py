@@ -32,13 +32,13 @@ class Container(Layer):
             self.replace(name, layer)
 
     def replace(self, name: str, layer: Layer) -> None:
-        """Put a layer in the place of the one called `name`, or behind the others."""
+        """Put a layer in the place of the one called `name`, or behind the others. An optimizer must be made anew."""
         if not isinstance(layer, Layer):
             raise MinicnnError(f"{name}: expected a layer, got {type(layer).__name__}")
         if not name or name in RESERVED or "." in name:
             raise MinicnnError(f"a layer cannot be called {name!r}")
         self._children[name] = layer
-        self.name_paths()
+        self.name_paths(self.path + "." if self.path else "")
 
     def name_paths(self, prefix: str = "") -> None:
         """Tell every layer and parameter inside its path."""
@@ -214,6 +214,11 @@ class Concat(Container):
     """y = the results of all layers on the same x, side by side along the channels (Szegedy et al. 2014, figure 2)."""
 
     _widths: tuple[int, ...] | None = None
+
+    def __init__(self, **layers: Layer) -> None:
+        if not layers:
+            raise self.error("expected at least one layer")
+        super().__init__(**layers)
 
     def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
         self.forget()

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from .. import kernels
+from ..errors import MinicnnError
 from ..initialization import he_normal, zeros
 from ..kernels.backend import Array
 from ..kernels.geometry import Pair, conv_output_size
@@ -15,8 +16,11 @@ from .registry import Example, register
 
 
 def pair(value: int | Pair) -> Pair:
-    """3 -> (3, 3)."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    """3 -> (3, 3). Raises MinicnnError for what is neither a whole number nor two."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2 or not all(isinstance(v, int) for v in both):
+        raise MinicnnError(f"expected a whole number or two, got {value!r}")
+    return both
 
 
 def border(padding: int | Pair | tuple[Pair, Pair]) -> tuple[Pair, Pair]:

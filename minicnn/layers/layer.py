@@ -7,6 +7,7 @@ the border between (N, C, H, W) and channels last, the memory, the checks, and t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -278,6 +279,18 @@ class Layer:
         return ""
 
 
+@contextmanager
+def evaluating(net: Layer) -> Iterator[None]:
+    """Within the block every layer is in evaluation mode; afterwards each is in the mode that it was in."""
+    modes = [(layer, layer.training) for _, layer in net.nodes()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
 def accumulate(parameter: Parameter | None, gradient: Array | None) -> None:
     """Add to a parameter's gradient (nothing, where either is None)."""
     if parameter is not None and gradient is not None:
@@ -293,6 +306,11 @@ def channels_last(x: Array) -> Array:
 def channels_first(y: Array) -> Array:
     """(N, H, W, C) -> (N, C, H, W), a view."""
     return get_array_module(y).moveaxis(y, -1, 1) if y.ndim > 2 else y
+
+
+def own_copy(a: Array) -> Array:
+    """A copy that lies in memory as `a` does: channels last."""
+    return channels_first(channels_last(a).copy())
 
 
 def add_gradients(a: Array | None, b: Array | None) -> Array | None:

@@ -38,8 +38,11 @@ class BatchNorm(Layer):
         gamma = xp.ones(self.num_features, x.dtype) if self.weight is None else self.weight.value
         beta = xp.zeros(self.num_features, x.dtype) if self.bias is None else self.bias.value
         if self.training:
+            count = x.size // self.num_features
+            if count < 2:
+                raise self.error("training needs more than one value a channel: enlarge the batch, or call eval()")
             mean, var = kernels.batch_moments(x)
-            self.update_running_averages(mean, var, x.size // self.num_features)
+            self.update_running_averages(mean, var, count)
         else:
             mean, var = (b.value.astype(x.dtype, copy=False) for b in (self.running_mean, self.running_var))
         return kernels.batch_norm_forward(
@@ -47,8 +50,6 @@ class BatchNorm(Layer):
         )
 
     def update_running_averages(self, mean: Array, var: Array, count: int) -> None:
-        if count < 2:
-            raise self.error("training needs more than one value a channel: enlarge the batch, or call eval()")
         for buffer, new in ((self.running_mean, mean), (self.running_var, var * (count / (count - 1)))):
             buffer.value[...] = (1 - self.momentum) * buffer.value + self.momentum * new
 
@@ -121,6 +122,8 @@ class Scale(Layer):
     """y = weight·x + bias, one pair a channel, any shape: after average pooling, the trainable subsampling of 1998."""
 
     def __init__(self, num_features: int, *, init: Init = ones) -> None:
+        if num_features < 1:
+            raise self.error(f"{num_features} features: expected 1 or more")
         self.num_features = num_features
         self.weight = Parameter((num_features,), init, decay=False)
         self.bias = Parameter((num_features,), zeros, decay=False)

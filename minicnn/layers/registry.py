@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import MinicnnError, nearest
+from ..errors import MinicnnError
 from .layer import Layer, Shape
 
 L = TypeVar("L", bound=type[Layer])
@@ -48,12 +48,3 @@ def register(*examples: Example) -> Callable[[L], L]:
 def registered() -> dict[type[Layer], tuple[Example, ...]]:
     """Every registered layer with its examples."""
     return dict(_examples)
-
-
-def find(name: str) -> type[Layer]:
-    """A registered layer by its class name, in upper or lower case. Raises MinicnnError with the nearest names."""
-    names = {layer.__name__: layer for layer in _examples}
-    for known, layer in names.items():
-        if known.lower() == name.lower():
-            return layer
-    raise MinicnnError(f"no layer {name!r}{nearest(name, names)}")

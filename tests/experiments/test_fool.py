@@ -11,7 +11,7 @@ import pytest
 from minicnn.data import load as load_data
 from minicnn.errors import MinicnnError
 from minicnn.experiments.fool import Goal, fool, magnification, rounded
-from minicnn.image import Interrupted
+from minicnn.image import Interrupted, Step
 from minicnn.models import load
 from minicnn.network import Network
 from minicnn.pictures import load_picture, save_png, to_picture
@@ -79,6 +79,20 @@ def test_the_change_is_the_smallest_on_its_line_and_smaller_than_the_first_that_
     assert not goal.reached(rounded(x + 0.9 * (result.image - x)))
     coarse = fool(lenet, x, 5, step=1.0)
     assert coarse.l2 < 1.3 * result.l2  # one step was too far; the way back makes up for it
+
+
+def test_the_way_back_ends_and_its_steps_are_heard_too(lenet, digits, monkeypatch):
+    module = sys.modules["minicnn.experiments.fool"]
+    climbs: list[Step] = []
+    monkeypatch.setattr(module.Goal, "distance", lambda goal, image: 0.5 ** len(climbs))  # ever nearer
+
+    def heard(step):
+        if step.step == 1:
+            climbs.append(step)
+
+    result = fool(lenet, digits[7:8], 3, callbacks=[heard])
+    assert result.fooled
+    assert 1 < len(climbs) <= 1 + module.ROUNDS
 
 
 def test_what_cannot_be_reached_is_said_and_kept(lenet, digits):

@@ -133,6 +133,8 @@ def test_the_same_seed_gives_the_same_files(minicnn, tmp_path):
 def test_the_command_makes_pictures_of_units_and_plain_ones(minicnn, tmp_path):
     status, said, _ = minicnn("make", "visualize", "--layer", "relu2", "--unit", 3, "--steps", 5, "-o", tmp_path)
     assert status == 0 and said.startswith("unit 3 of relu2: ")
+    status, said, _ = minicnn("make", "visualize", "--layer", "scores", "--unit", 3, "--steps", 5, "-o", tmp_path)
+    assert status == 0 and said.startswith("unit 3 of fc5: activation ")
     assert minicnn("make", "visualize", "0", "--no-regularizer", "--steps", 5, "-o", tmp_path)[0] == 0
     assert json.loads((tmp_path / "run.json").read_text())["settings"]["recipe"] == "plain"
 
@@ -157,6 +159,13 @@ def test_the_command_makes_pictures_of_units_and_plain_ones(minicnn, tmp_path):
 )
 def test_bad_input_is_one_line(refused, tmp_path, arguments, message):
     assert message in refused("make", "visualize", *arguments, "--out", tmp_path)
+
+
+def test_a_negative_seed_is_refused(minicnn, tmp_path):
+    for command in (["make", "visualize", "3"], ["demo"]):
+        status, _, complaint = minicnn(*command, "--seed", -1, "--out", tmp_path / "out")
+        assert status == 2 and "--seed" in complaint and "Traceback" not in complaint
+    assert not (tmp_path / "out").exists()
 
 
 def test_ctrl_c_keeps_the_picture(minicnn, tmp_path, monkeypatch):

@@ -72,3 +72,10 @@ def test_one_blas_thread_gives_the_number_before_and_restores_it():
             assert threads == max(before)
             assert set(blas_threads()) == {1}
         assert blas_threads() == before
+
+
+def test_numpys_error_state_holds_in_the_threads():
+    overflow = np.full((4, 4), 3e38, np.float32)
+    with threadpool_limits(2, "blas"), np.errstate(all="ignore"):  # a warning would be an error in these tests
+        results = share_out(lambda item: np.isinf(overflow * item).all(), [10, 20, 30, 40], overflow)
+    assert results == [True] * 4

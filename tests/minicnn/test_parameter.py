@@ -91,12 +91,12 @@ def test_a_replaced_layer_joins_them() -> None:
     net = models.build("lenet5")
     kept = net.layer("fc4").weight.value.copy()  # type: ignore[attr-defined]
     head = Linear(84, 3).initialize(5)
-    drawn = head.weight.value.copy()  # type: ignore[attr-defined]
+    drawn = head.weight.value.copy()
     net.replace("fc5", head)
     SGD(net.parameters(), 0.1)
     assert_packed(net)
     assert [p.name for p in net.parameters()][-2:] == ["fc5.weight", "fc5.bias"]
-    np.testing.assert_array_equal(head.weight.value, drawn)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(head.weight.value, drawn)
     np.testing.assert_array_equal(net.layer("fc4").weight.value, kept)  # type: ignore[attr-defined]
     assert net.forward(np.zeros((1, 1, 28, 28), np.float32)).shape == (1, 3)
 

@@ -200,7 +200,6 @@ def test_final_values_cannot_replace_the_record(tmp_path):
 def test_what_json_cannot_hold_is_an_error_that_names_it(tmp_path):
     with pytest.raises(MinicnnError, match=r"run\.json cannot hold a object"), start(tmp_path) as run:
         run.finish(value=object())
-    assert strict(tmp_path)["status"] == "failed"
     with pytest.raises(MinicnnError, match=r"run\.json cannot hold a set"):
         start(tmp_path / "new", settings={"layers": {"a"}})
     assert not (tmp_path / "new").exists()
@@ -233,3 +232,22 @@ def test_times_are_in_run_json_alone(tmp_path):
             run.write_index("Title", [Section("One")])
     assert strict(tmp_path / "a")["files"] == strict(tmp_path / "b")["files"]
     assert set(strict(tmp_path / "a")["files"]) == {"p.png", "p.gif", "index.html"}
+
+
+def test_a_run_that_fails_before_it_made_anything_leaves_no_trace(tmp_path):
+    with pytest.raises(MinicnnError, match="no such layer"), start(tmp_path / "new"):
+        raise MinicnnError("no such layer")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_fails_before_it_made_anything_keeps_the_record_of_the_one_before(tmp_path):
+    with start(tmp_path, settings={"steps": 300}) as run:
+        run.save("a.png", np.zeros((1, 4, 4), np.float32))
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(MinicnnError, match="steps 0"), start(tmp_path, settings={"steps": 0}, exist="overwrite"):
+        raise MinicnnError("steps 0: expected 1 or more")
+    assert (tmp_path / "run.json").read_bytes() == before
+    with pytest.raises(MinicnnError, match="too late"), start(tmp_path, exist="overwrite") as run:
+        run.save("a.png", np.ones((1, 4, 4), np.float32))
+        raise MinicnnError("too late")
+    assert strict(tmp_path)["status"] == "failed"  # something was made: the record says how it ended

@@ -136,17 +136,18 @@ class At(Callback):
             self.action()
 
 
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def interrupt(by: signal.Signals = signal.SIGINT) -> None:
+    os.kill(os.getpid(), by)
 
 
-def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_ends_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_a_checkpoint_from_which_the_run_ends_the_same(tmp_path: Path, by: signal.Signals) -> None:
     whole, resumed = network(), network()
     expected = run(whole)
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(by)
     with pytest.raises(KeyboardInterrupt):
-        run(resumed, tmp_path / "c", callbacks=[At(7, interrupt)])
-    assert signal.getsignal(signal.SIGINT) is before
+        run(resumed, tmp_path / "c", callbacks=[At(7, lambda: interrupt(by))])
+    assert signal.getsignal(by) is before
     kept = load_checkpoint(tmp_path / "c", network(), SGD(network().parameters(), 0.05, momentum=0.9))
     assert (kept.epoch, kept.batch, kept.step) == (1, 3, 8)  # the step under way is finished
     resumed = network()
@@ -238,7 +239,7 @@ def test_a_learning_rate_that_is_too_high_is_stopped_with_the_layers_name(tmp_pa
 
 
 def test_without_a_checkpointer_it_stops_as_well() -> None:
-    with pytest.raises(MinicnnError, match="training stopped by step 5: the loss is not finite"):
+    with pytest.raises(MinicnnError, match="training stopped by step 5: the loss or a weight is not finite"):
         run(network(), batches=Poisoned(0, 1))
 
 
@@ -341,3 +342,10 @@ def test_a_run_on_a_device_ends_as_on_the_host_and_reads_the_losses_rarely() -> 
     for name, value in here.state_dict().items():
         np.testing.assert_allclose(there.state_dict()[name].get(), value, rtol=1e-3, atol=1e-5, err_msg=name)
     assert evaluate(there, batches)[0] == evaluate(here, batches)[0]
+
+
+def test_an_update_to_infinity_at_the_very_end_is_found() -> None:
+    with pytest.raises(MinicnnError, match="step 1: the loss or a weight is not finite"):
+        one = Batches(dataset(), len(dataset()), seed=1)
+        net = network()
+        train(net, SoftmaxCrossEntropy(), SGD(net.parameters(), 1e300), one, epochs=1)

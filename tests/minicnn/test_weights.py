@@ -12,8 +12,9 @@ import pytest
 from minicnn import models
 from minicnn.checkpoint import RunState, save_checkpoint
 from minicnn.errors import MinicnnError
+from minicnn.layers import Layer, Linear, Sequential
 from minicnn.optimizers import SGD
-from minicnn.weights import load_weights, read_tensors, save_weights
+from minicnn.weights import FORMAT, Classes, load_weights, read_classes, read_tensors, save_weights
 
 from ..devices import device
 from .nets import nested, pictures
@@ -169,3 +170,55 @@ def test_a_model_loads_from_a_file(tmp_path: Path, name: str) -> None:
     digest = hashlib.sha256((tmp_path / "w").read_bytes()).hexdigest()
     save_weights(loaded, tmp_path / "again")
     assert hashlib.sha256((tmp_path / "again").read_bytes()).hexdigest() == digest
+
+
+def test_a_file_knows_its_classes_and_the_network_that_is_loaded_has_them(tmp_path: Path) -> None:
+    net = models.build("lenet5", num_classes=3)
+    net.class_names = ("bar", "cross", "dot")
+    save_weights(net, tmp_path / "w")
+    assert read_classes(tmp_path / "w") == Classes(3, ("bar", "cross", "dot"))
+    loaded = models.load("lenet5", weights=tmp_path / "w")
+    assert loaded.class_names == ("bar", "cross", "dot")
+    assert loaded.output_shape(loaded.input_shape) == (3,)
+    with pytest.raises(MinicnnError, match=r"fc5\.weight has shape \(3, 84\), expected \(10, 84\)"):
+        models.load("lenet5", weights=tmp_path / "w", num_classes=10)
+
+
+def test_the_metadata_of_the_first_weights_files_says_nothing_of_classes(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    net = models.build("lenet5")
+    save_file(net.state_dict(), tmp_path / "w", metadata={"format": "minicnn weights 1"})
+    assert read_classes(tmp_path / "w") is None
+    assert models.load("lenet5", weights=tmp_path / "w").class_names == tuple("0123456789")
+
+
+def test_a_network_with_a_layer_called_net_is_no_checkpoint(tmp_path: Path) -> None:
+    def own() -> Layer:
+        layer = Sequential(net=Linear(3, 2), last=Linear(2, 2))
+        layer.initialize(0)
+        return layer
+
+    save_weights(own(), tmp_path / "w")
+    load_weights(own(), tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{",
+        "[1]",
+        "3",
+        '{"num_classes": 3}',
+        '{"num_classes": 0, "class_names": []}',
+        '{"num_classes": true, "class_names": []}',
+        '{"num_classes": 3, "class_names": ["a"]}',
+        '{"num_classes": 1, "class_names": [7]}',
+    ],
+)
+def test_damaged_words_about_the_classes_are_refused_by_name(tmp_path: Path, said: str) -> None:
+    from safetensors.numpy import save_file
+
+    save_file(models.build("lenet5").state_dict(), tmp_path / "w", metadata={FORMAT: said})
+    with pytest.raises(MinicnnError, match="w: what it says of its classes is damaged"):
+        models.load("lenet5", weights=tmp_path / "w")

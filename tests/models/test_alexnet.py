@@ -155,7 +155,7 @@ def test_torch_computes_the_same_with_narrow_hidden_layers(
 ) -> None:
     """All convolutions at their size; 32 hidden units for 4096, which hold nine weights of ten."""
     whole = alexnet.fully_connected
-    monkeypatch.setattr(alexnet, "fully_connected", lambda features, _, classes: whole(features, 32, classes))
+    monkeypatch.setattr(alexnet, "fully_connected", lambda features, _, *rest: whole(features, 32, *rest))
     net = models.build(name, num_classes=7)
     x = np.random.default_rng(0).random((2 if name == "alexnet_cifar" else 1, *net.input_shape), np.float32)
     assert_torch_agrees(torch, net, by_hand(torch, name, 32, 7), x)

@@ -144,6 +144,11 @@ def test_a_file_that_is_not_there_and_an_unknown_model_are_said(run: Run) -> Non
     assert status == 2 and "did you mean 'lenet5'" in complaint
 
 
+def test_a_negative_seed_is_refused(run: Run) -> None:
+    status, _, complaint = run("gradcheck", "lenet5", "--seed", -1)
+    assert status == 2 and "--seed" in complaint
+
+
 def test_without_a_name_every_layer_is_checked(run: Run) -> None:
     status, printed, _ = run("gradcheck")
     assert status == 0

@@ -122,7 +122,12 @@ def test_an_enlarged_digit_is_where_and_what_it_was():
         ("/no/such/folder", "train", {}, "/no/such/folder: no data set of this name, and no folder"),
         ("digits", "valid", {}, "split 'valid': expected 'train' or 'test'"),
         ("digits", None, {}, "digits: has splits; say which"),
-        ("digits", "train", {"size": 32}, "digits: size, short_side, mode and classes are for folders of pictures"),
+        (
+            "digits",
+            "train",
+            {"shape": (1, 32, 32)},
+            r"digits: its pictures are \(1, 28, 28\), the network takes \(1, 32, 32\)",
+        ),
         (__file__, "train", {}, "expected a folder of pictures, or an archive of CIFAR-10"),
     ],
 )

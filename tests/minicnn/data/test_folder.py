@@ -1,4 +1,5 @@
 import tarfile
+from math import prod
 
 import numpy as np
 import pytest
@@ -7,6 +8,8 @@ from PIL import Image
 from minicnn import data, pictures
 from minicnn.data import Batches, folder
 from minicnn.errors import MinicnnError
+from minicnn.layers import Flatten, Linear
+from minicnn.network import Network
 
 
 def save(path, colour="red", size=(12, 8), mode="RGB", **options):
@@ -91,14 +94,14 @@ def test_grey_16_bit_transparent_and_turned_pictures_become_upright_rgb(tmp_path
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: the first row belongs to the right
     turned.save(tmp_path / "a" / "4 turned.png", exif=exif)
-    images = data.load(tmp_path, "test", size=8 if lazily else None).in_memory().images
+    images = data.load(tmp_path, "test", shape=(3, 8, 8) if lazily else None).in_memory().images
     assert (images[0] == 51).all() and (images[1] == 51).all() and (images[2] == 255).all()
     assert (images[3, :, :, 4:] == 255).all() and (images[3, :, :, :4] == 0).all()
 
 
 def test_grey_networks_get_one_channel(tmp_path):
     save(tmp_path / "a" / "1.png", "white", (30, 30))
-    dataset = data.load(tmp_path, "test", size=28, mode="L")
+    dataset = data.load(tmp_path, "test", shape=(1, 28, 28))
     assert dataset.images.shape == (1, 1, 28, 28) and (dataset.images[:] == 255).all()
 
 
@@ -106,24 +109,42 @@ def test_pictures_of_several_sizes_need_a_size(tmp_path):
     save(tmp_path / "a" / "1.png", size=(12, 8))
     save(tmp_path / "a" / "2.png", size=(12, 9))
     assert refusal(tmp_path).endswith(
-        "2.png: 12x9, but 1.png is 12x8: pictures of several sizes need a size to be cropped to"
+        "2.png: 12x9, but 1.png is 12x8: pictures of several sizes need a shape to be cut to"
     )
-    assert data.load(tmp_path, "test", size=8).images[:].shape == (2, 3, 8, 8)
+    assert data.load(tmp_path, "test", shape=(3, 8, 8)).images[:].shape == (2, 3, 8, 8)
 
 
 def test_the_middle_is_cropped_without_resampling_where_the_short_side_fits(tmp_path):
-    pixels = noise(tmp_path / "a" / "wide.png", (20, 10)).transpose(2, 0, 1)
-    tall = noise(tmp_path / "a" / "tall.png", (10, 21)).transpose(2, 0, 1)
-    images = data.load(tmp_path, "test", size=6, short_side=10).images[:]
-    assert np.array_equal(images[0], tall[:, 7:13, 2:8])
-    assert np.array_equal(images[1], pixels[:, 2:8, 7:13])
+    wide = noise(tmp_path / "a" / "wide.png", (342, 256)).transpose(2, 0, 1)
+    tall = noise(tmp_path / "a" / "tall.png", (256, 341)).transpose(2, 0, 1)
+    images = data.load(tmp_path, "test", shape=(3, 227, 227)).images[:]
+    assert np.array_equal(images[0], tall[:, 57:284, 14:241])
+    assert np.array_equal(images[1], wide[:, 14:241, 57:284])
 
 
 def test_resizing_is_pillows_before_the_crop(tmp_path):
     pixels = noise(tmp_path / "a" / "1.png", (60, 40))
     whole = np.asarray(Image.fromarray(pixels).resize((30, 20), Image.Resampling.BICUBIC))
-    image = data.load(tmp_path, "test", size=16, short_side=20).images[:][0]
-    assert np.array_equal(image, whole[2:18, 7:23].transpose(2, 0, 1))
+    image = data.load(tmp_path, "test", shape=(3, 20, 18)).images[:][0]
+    assert np.array_equal(image, whole[:, 6:24].transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("size", [(40, 30), (9, 60), (28, 28), (300, 280)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 20, 32), (3, 227, 227)])
+def test_a_folder_gives_the_pixels_that_a_network_prepares_from_one_picture(tmp_path, size, shape):
+    path = tmp_path / "a" / "1.png"
+    noise(path, size)
+    net = Network({"flatten": Flatten(), "scores": Linear(prod(shape), 2)}, input_shape=shape)
+    images, _ = next(Batches(data.load(tmp_path, "test", shape=shape), 1).epoch(0))
+    assert np.array_equal(images, net.prepare(pictures.load_picture(path)))
+
+
+def test_labels_follow_the_names_of_a_network_that_learned_from_wordnet_ids(tmp_path):
+    save(tmp_path / "n00000005_great_white_shark.png")
+    save(tmp_path / "n00000003_tench.png")
+    dataset = data.load(tmp_path, "test", classes=["crab", "great white shark", "tench"])
+    assert dataset.labels.tolist() == [2, 1]
+    assert dataset.class_names == ("crab", "great white shark", "tench")
 
 
 def test_pictures_are_decoded_only_when_asked_for(tmp_path, monkeypatch):
@@ -136,7 +157,7 @@ def test_pictures_are_decoded_only_when_asked_for(tmp_path, monkeypatch):
         return pictures.load_picture(path, mode=mode)
 
     monkeypatch.setattr(folder, "load_picture", load_picture)
-    dataset = data.load(tmp_path, "test", size=8)
+    dataset = data.load(tmp_path, "test", shape=(3, 8, 8))
     part = dataset.subset(np.array([5, 1])).subset(slice(1, 2))
     assert len(dataset) == 6 and len(part) == 1 and opened == []
     assert part.images[:][0, 0, 0, 0] == 40
@@ -146,16 +167,16 @@ def test_pictures_are_decoded_only_when_asked_for(tmp_path, monkeypatch):
 def test_batches_of_files_are_those_of_the_decoded_pictures(tmp_path):
     for k in range(7):
         noise(tmp_path / "ab"[k % 2] / f"x{'x' * k}.png", (9, 8))
-    lazy = data.load(tmp_path, "test", size=8)
+    lazy = data.load(tmp_path, "test", shape=(3, 8, 8))
     for mine, whole in zip(Batches(lazy, 3).epoch(1), Batches(lazy.in_memory(), 3).epoch(1), strict=True):
         assert np.array_equal(mine[0], whole[0]) and np.array_equal(mine[1], whole[1])
 
 
 def test_the_fingerprint_sees_changed_files_and_sizes(tmp_path):
     path = save(tmp_path / "a" / "1.png", "red")
-    first = data.load(tmp_path, "test", size=8)
-    assert data.load(tmp_path, "test", size=8).fingerprint() == first.fingerprint()
-    assert data.load(tmp_path, "test", size=8, short_side=9).fingerprint() != first.fingerprint()
+    first = data.load(tmp_path, "test", shape=(3, 8, 8))
+    assert data.load(tmp_path, "test", shape=(3, 8, 8)).fingerprint() == first.fingerprint()
+    assert data.load(tmp_path, "test", shape=(3, 8, 9)).fingerprint() != first.fingerprint()
     before = first.fingerprint()
     save(path, "blue")
     assert first.fingerprint() != before
@@ -171,7 +192,7 @@ def test_a_picture_that_is_none_is_named(tmp_path):
     save(tmp_path / "a" / "1.png")
     (tmp_path / "a" / "2.png").write_text("no picture")
     assert "2.png: not a picture" in refusal(tmp_path)
-    lazy = data.load(tmp_path, "test", size=8)
+    lazy = data.load(tmp_path, "test", shape=(3, 8, 8))
     with pytest.raises(MinicnnError, match=r"2\.png: not a picture"):
         list(Batches(lazy, 2).epoch(0))
 
@@ -180,19 +201,19 @@ def test_a_decompression_bomb_is_named_and_not_decoded(tmp_path, monkeypatch):
     save(tmp_path / "a" / "1.png", size=(20, 20))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(MinicnnError, match=r"1\.png: more than .* refused as a decompression bomb"):
-        data.load(tmp_path, "test", size=8).images[:]
+        data.load(tmp_path, "test", shape=(3, 8, 8)).images[:]
 
 
 def test_a_thread_of_a_picture_is_not_blown_up(tmp_path):
     save(tmp_path / "a" / "1.png", size=(60_000, 1))
-    with pytest.raises(MinicnnError, match=r"1\.png: 60000x1 is too narrow for a short side of 224"):
-        data.load(tmp_path, "test", size=224).images[:]
+    with pytest.raises(MinicnnError, match=r"1\.png: 60000x1 is too narrow to be cut to 224x224"):
+        data.load(tmp_path, "test", shape=(3, 224, 224)).images[:]
 
 
 def test_more_pictures_than_memory_should_hold_need_a_size(tmp_path, monkeypatch):
     save(tmp_path / "a" / "1.png")
     monkeypatch.setattr(folder, "MAX_BYTES", 200)
-    assert "1 pictures of 12x8: give a size" in refusal(tmp_path)
+    assert "1 pictures of 12x8: give a shape" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -217,11 +238,10 @@ def test_pictures_without_a_class_are_told(tmp_path, names, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"size": 0}, "size 0 of a short side of 0"),
-        ({"size": 9, "short_side": 8}, "size 9 of a short side of 8"),
-        ({"short_side": 8}, "short_side 8 needs a size"),
-        ({"size": 8, "mode": "CMYK"}, "mode 'CMYK': expected 'RGB' or 'L'"),
-        ({"mode": "CMYK"}, "mode 'CMYK': expected 'RGB' or 'L'"),
+        ({"shape": (3, 0, 8)}, "shape (3, 0, 8): expected (C, H, W) with C = 1 or 3, H and W from 1 to 8192"),
+        ({"shape": (3, 8, 8193)}, "shape (3, 8, 8193): expected (C, H, W)"),
+        ({"shape": (2, 8, 8)}, "shape (2, 8, 8): expected (C, H, W)"),
+        ({"shape": (8, 8)}, "shape (8, 8): expected (C, H, W)"),
     ],
 )
 def test_wrong_options_are_told_at_once(tmp_path, options, said):
@@ -238,7 +258,7 @@ def test_the_sample_of_imagenet_has_a_picture_of_each_class(real_data, tmp_path)
             assert content is not None
             (tmp_path / member.name.split("/")[1]).write_bytes(content.read())
     ids = [line.split()[0] for line in known if line]
-    dataset = data.load(tmp_path, "test", size=227, short_side=256, classes=ids)
+    dataset = data.load(tmp_path, "test", shape=(3, 227, 227), classes=ids)
     assert dataset.labels.tolist() == list(range(0, 1000, 50))
     images = dataset.subset(slice(0, 4)).images[:]
     assert images.shape == (4, 3, 227, 227) and 60 < images.mean() < 180

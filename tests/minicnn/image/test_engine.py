@@ -120,10 +120,12 @@ def test_the_objective_rises_and_maximize_false_goes_down(net: Network) -> None:
 
 def test_parameter_gradients_and_the_mode_are_left_alone(net: Network) -> None:
     net.train()
+    frozen = next(path for path, _ in net.layers())
+    net.layer(frozen).eval()
     for parameter in net.parameters():
         parameter.grad = np.full(parameter.shape, 7, np.float32)
     ascent(net, EVERYTHING)
-    assert net.training
+    assert net.training and [path for path, layer in net.layers() if not layer.training] == [frozen]
     assert all((parameter.grad == 7).all() for parameter in net.parameters())
 
 
