@@ -48,7 +48,7 @@ def share_out(function: Callable[[Item], Result], items: Iterable[Item], like: A
 
 @contextmanager
 def one_blas_thread() -> Iterator[int]:
-    """Within the block every BLAS in the process has one thread; gives the number that it had."""
+    """Within the block NumPy's BLAS has one thread; gives the number that it had."""
     libraries = _blas_libraries()
     before = [library.get_num_threads() or 1 for library in libraries]
     for library, threads in zip(libraries, before, strict=True):
@@ -64,6 +64,7 @@ def one_blas_thread() -> Iterator[int]:
 
 @lru_cache(maxsize=1)
 def _blas_libraries() -> list[Any]:
+    """NumPy's BLAS, and others that were in the process when this was first asked: later ones are not used here."""
     from threadpoolctl import ThreadpoolController
 
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)

@@ -75,7 +75,13 @@ def _read(path: str | Path, *, tensors: bool = True) -> tuple[dict[str, str], di
         raise MinicnnError(f"{path}: no such weights file")
     try:
         with safe_open(str(path), "numpy") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys() if tensors}  # noqa: SIM118
+            found = {name: file.get_tensor(name) for name in file.keys() if tensors}  # noqa: SIM118
+            for name, tensor in found.items():
+                if (
+                    tensor.dtype.kind == "V"
+                ):  # bfloat16, where another library has taught it to NumPy
+                    raise TypeError(f"{name} is {tensor.dtype}")
+            return file.metadata() or {}, found
     except (OSError, SafetensorError, TypeError, ValueError) as error:  # TypeError: numbers that NumPy lacks, bfloat16
         raise MinicnnError(f"{path}: not a safetensors file that NumPy can read ({error})") from None
 

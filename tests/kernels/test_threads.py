@@ -4,14 +4,14 @@ import threading
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from minicnn.kernels import array
-from minicnn.kernels.threads import one_blas_thread, share_out
+from minicnn.kernels.threads import _blas_libraries, one_blas_thread, share_out
 
 
 def blas_threads():
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    return [library.get_num_threads() for library in _blas_libraries()]
 
 
 def convolution(threads, N=9, size=12):
