@@ -96,6 +96,8 @@ class Training:
         """Train, with the checkpoint and the log in the run's folder."""
         plan, data = self.plan, self.batches.dataset
         print(f"{plan.model}: {self.net.num_parameters():,} parameters; {data.name}: {len(data):,} pictures")
+        if run.path(CHECKPOINT).exists():
+            print(f"going on from {run.path(CHECKPOINT)}")
         with Log(run, plan.epochs, len(self.batches)) as log:
             return train(
                 self.net,
