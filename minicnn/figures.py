@@ -7,7 +7,6 @@ are enlarged to crisp squares, and text is shrunk and wrapped to fit, never cut 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from .boxes import SMALL_SIZE, TITLE_SIZE, WHITE, Colour, beside, centred, font, framed, ink_on, stack, text_box
 from .errors import MinicnnError, nearest
-from .pictures import save_png, to_picture
+from .pictures import to_picture
 
 Picture = Image.Image | np.ndarray
 
@@ -197,11 +196,6 @@ def labelled_grid(
 
 
 # Curves
-
-
-def curves(path: str | os.PathLike[str], history: Sequence[Mapping[str, Any]]) -> None:
-    """Writes `training_curves(history)` to a PNG, the same bytes for the same history."""
-    save_png(path, training_curves(history))
 
 
 def training_curves(history: Sequence[Mapping[str, Any]]) -> Image.Image:

@@ -77,9 +77,7 @@ def _read(path: str | Path, *, tensors: bool = True) -> tuple[dict[str, str], di
         with safe_open(str(path), "numpy") as file:
             found = {name: file.get_tensor(name) for name in file.keys() if tensors}  # noqa: SIM118
             for name, tensor in found.items():
-                if (
-                    tensor.dtype.kind == "V"
-                ):  # bfloat16, where another library has taught it to NumPy
+                if tensor.dtype.kind == "V":  # bfloat16, where another library has taught it to NumPy
                     raise TypeError(f"{name} is {tensor.dtype}")
             return file.metadata() or {}, found
     except (OSError, SafetensorError, TypeError, ValueError) as error:  # TypeError: numbers that NumPy lacks, bfloat16

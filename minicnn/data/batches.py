@@ -73,10 +73,6 @@ class Batches:
             raise MinicnnError(f"start {start}: an epoch has {len(self):,} batches of {self.batch_size:,}")
         return self._epoch(epoch, start)
 
-    def batch(self, epoch: int, index: int) -> Batch:
-        """One batch alone, the same bits as in its place of the epoch."""
-        return self._prepare(self._order(epoch), epoch, range(len(self))[index])
-
     def _epoch(self, epoch: int, start: int) -> Generator[Batch, None, None]:
         order = self._order(epoch)
         prepared: deque[Future[Batch]] = deque()

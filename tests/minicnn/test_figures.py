@@ -215,9 +215,9 @@ def test_a_colour_bar_runs_from_the_colour_of_zero_to_that_of_the_top():
 
 def test_the_same_history_gives_the_same_bytes_whatever_the_user_set(tmp_path):
     matplotlib = pytest.importorskip("matplotlib")
-    figures.curves(tmp_path / "a.png", HISTORY)
+    pictures.save_png(tmp_path / "a.png", figures.training_curves(HISTORY))
     with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):
-        figures.curves(tmp_path / "b.png", HISTORY)
+        pictures.save_png(tmp_path / "b.png", figures.training_curves(HISTORY))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert b"matplotlib" not in (tmp_path / "a.png").read_bytes().lower()
 
