@@ -96,16 +96,21 @@ def evaluate_terms(terms: Terms, activations: Activations) -> tuple[list[Array],
     return values, gradients
 
 
-@register(Example({"target": 2}, {SCORES: (2, 4)}), Example({"target": 0}, {SCORES: (2, 3, 1, 1)}))
 @dataclass(frozen=True)
-class ClassScore(Objective):
-    """The score S_t of a class before softmax (Simonyan et al. 2013, section 2): the gradient is e_t."""
+class OfOneClass(Objective):
+    """What the objectives share that read the scores for the sake of one class."""
 
     target: int
 
     @property
     def layers(self) -> tuple[str, ...]:
         return (SCORES,)
+
+
+@register(Example({"target": 2}, {SCORES: (2, 4)}), Example({"target": 0}, {SCORES: (2, 3, 1, 1)}))
+@dataclass(frozen=True)
+class ClassScore(OfOneClass):
+    """The score S_t of a class before softmax (Simonyan et al. 2013, section 2): the gradient is e_t."""
 
     def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
         a = activations[SCORES]
@@ -117,14 +122,8 @@ class ClassScore(Objective):
 
 @register(Example({"target": 2}, {SCORES: (2, 4)}), Example({"target": 0}, {SCORES: (2, 3, 1, 1)}))
 @dataclass(frozen=True)
-class LogProbability(Objective):
+class LogProbability(OfOneClass):
     """log p_t, the log of a class's probability after softmax: the gradient is e_t − p."""
-
-    target: int
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (SCORES,)
 
     def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
         a = activations[SCORES]
