@@ -4,19 +4,25 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-TYPED := setup.py tests $(wildcard benchmarks)
+TYPED := setup.py tests
 
-.PHONY: help install demo test lint types pytest coverage oracles clean
+NATIVE := kernels/native/built.json
+
+.PHONY: help install native demo test lint types pytest coverage oracles clean
 
 help:
 	@echo 'make demo      train LeNet-5, look inside it, write pictures and demo/index.html'
 	@echo 'make test      every check: make lint, make types, make pytest'
 	@echo 'make coverage  the tests, and the lines that they do not reach'
+	@echo 'make native    compile the native kernels again (CC=clang for another compiler)'
 	@echo 'make oracles   install torch and onnx, which many tests compare with'
 	@echo 'make clean     remove what make made'
 	@echo 'Another Python: make test PYTHON=python3.13.   More processes: make test JOBS=8.'
 
-install: $(VENV)/installed
+install: $(VENV)/installed $(NATIVE)
+
+native: $(VENV)/installed
+	$(BIN)/python setup.py -q build_ext --inplace
 
 demo: install
 	$(BIN)/minicnn demo --out demo
@@ -45,11 +51,16 @@ oracles: install
 
 clean:
 	rm -rf $(VENV) .types build dist demo minicnn.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -f kernels/native/*.so $(NATIVE)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/installed: $(BIN)/pip setup.py
 	$(BIN)/python -m pip install --editable '.[test]'
 	touch $@
+
+# Compiled along with the installation; again where a C file is newer.
+$(NATIVE): $(VENV)/installed kernels/native/build.py $(wildcard kernels/native/*.[ch])
+	$(BIN)/python setup.py -q build_ext --inplace
 
 # pip is what venv makes last: where it is missing, the environment is not whole.
 $(BIN)/pip:

@@ -1,12 +1,21 @@
 """Installs the four folders as one package: minicnn, minicnn.kernels, minicnn.models and minicnn.experiments.
 
 Top-level packages called `kernels` and `models` would collide with those of others.
+
+Where there is a C compiler the native kernels are compiled as well (kernels/native/build.py). They are plain libraries
+that know nothing of Python: one wheel serves every version of it.
 """
 
 import re
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+NATIVE = Path("kernels/native")
 
 FOLDERS = {
     "minicnn": "minicnn",
@@ -17,6 +26,7 @@ FOLDERS = {
 
 DATA = {
     "minicnn": ["py.typed"],
+    "minicnn.kernels.native": ["*.c", "*.h"],
     "minicnn.models": ["*.toml", "data/*.txt", "weights/*.safetensors", "weights/*.log"],
     "minicnn.experiments": ["recipes/*.toml"],
 }
@@ -68,6 +78,42 @@ def version() -> str:
     return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
 
 
+def compile_into(target: Path) -> list[Path]:
+    """Compile the native kernels, by the file that does so: importing it as a module would import all of minicnn."""
+    spec = spec_from_file_location("build_native", NATIVE / "build.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: list[Path] = module.build(NATIVE, target)
+    return found
+
+
+class BuildLibraries(build_ext):
+    """`build_ext`, by a compiler of its own choice, and without failing where there is none."""
+
+    built: list[Path]
+
+    def run(self) -> None:
+        target = NATIVE if self.inplace else Path(self.build_lib, "minicnn", NATIVE)
+        self.built = compile_into(target)
+
+    def get_outputs(self) -> list[str]:
+        return list(self.get_output_mapping()) or [str(file) for file in self.built]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """Where each file belongs in a wheel -> where it lies, if that is among the sources."""
+        return {str(Path(self.build_lib, "minicnn", file)): str(file) for file in self.built if self.inplace}
+
+
+class TagWheel(bdist_wheel):
+    """A wheel for this platform and any Python 3; without libraries, for any platform."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        built: Any = self.get_finalized_command("build_ext")
+        libraries = any(Path(file).suffix == ".so" for file in built.get_outputs())
+        return "py3", "none", super().get_tag()[2] if libraries else "any"
+
+
 setup(
     name="minicnn",
     version=version(),
@@ -80,6 +126,8 @@ setup(
     packages=packages(),
     package_dir=FOLDERS,
     package_data=DATA,
+    ext_modules=[Extension("minicnn.kernels.native", [])],  # says that there is something to build
+    cmdclass={"build_ext": BuildLibraries, "bdist_wheel": TagWheel},
     install_requires=CORE,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["minicnn = minicnn.cli:main"]},

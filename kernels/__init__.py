@@ -3,18 +3,20 @@
 The same names exist in each family, one file an operation:
 
 - `reference`: plain loops, the definition, slow;
-- `array`: NumPy and CuPy through `xp`, what everything runs on.
+- `array`: NumPy and CuPy through `xp`, what people read and everything can run on;
+- `native`: the operations that take the time, in C, for float32 on processors; where there is no compiler there is none.
 
-`kernels.conv2d_forward(x, …)` picks the family (see `choose`) and puts it into the cache, so that the
-backward pass runs in the family that did the forward pass. Kernels see contiguous channels-last arrays, (N, H, W, C).
-A kernel writes to nothing but its result and its workspace (optimizer steps, which update in place, excepted), keeps
-the dtype, and is deterministic.
+`kernels.conv2d_forward(x, …)` picks the family (choosing.py) and puts it into the cache, so that the backward pass runs
+in the family that did the forward pass. Kernels see contiguous channels-last arrays, (N, H, W, C). A kernel writes to
+nothing but its result, `out` and its workspace (optimizer steps, which update in place, excepted), keeps the dtype, and
+is deterministic.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,7 +24,10 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
-FAMILIES = ("reference", "array")
+from .choosing import choose_family
+from .frozen import frozen_weights
+
+FAMILIES = ("reference", "array", "native")
 
 _chosen: ContextVar[ModuleType | None] = ContextVar("kernels", default=None)
 
@@ -36,9 +41,21 @@ class Cache(NamedTuple):
 
 @lru_cache
 def family(name: str) -> ModuleType:
-    """The module of a family by its name. Raises ValueError that lists the names."""
+    """The module of a family by its name. Raises ValueError that lists the names.
+
+    Where there is no library of native kernels, "native" is `array`; a library that does not load is warned of, once.
+    """
     if name not in FAMILIES:
-        raise ValueError(f"kernels {name!r}: there is {', '.join(FAMILIES)}")
+        raise ValueError(f"kernels {name!r} (of MINICNN_KERNELS, or kernels.using): there is {', '.join(FAMILIES)}")
+    if name == "native":
+        from .native.library import Broken, Unavailable, library
+
+        try:
+            library()
+        except Unavailable as reason:
+            if isinstance(reason, Broken):
+                warnings.warn(f"native kernels: {reason}; the array kernels take their place", stacklevel=2)
+            return family("array")
     return importlib.import_module(f"{__name__}.{name}")
 
 
@@ -52,28 +69,36 @@ def using(kernels: str | ModuleType) -> Iterator[None]:
         _chosen.reset(token)
 
 
-def choose(op: str) -> ModuleType:
-    """The family that computes `op` here: the one of `using`, of MINICNN_KERNELS, or `array`."""
-    chosen = _chosen.get()
-    if chosen is not None and hasattr(chosen, op):
-        return chosen
-    return family(os.environ.get("MINICNN_KERNELS", "array") if chosen is None else "array")
+def choose(op: str, array: Any = None) -> ModuleType:
+    """The family that computes `op` on an array here: that of `using` or of MINICNN_KERNELS; native, where there is none.
+
+    The native kernels hand on what they are not made for, and every family what it lacks, to `array`.
+    """
+    chosen = _chosen.get() or family(os.environ.get("MINICNN_KERNELS") or "native")
+    if chosen.__name__ == _NATIVE and array is not None and choose_family(array) != "native":
+        return _array
+    return chosen if hasattr(chosen, op) else _array
+
+
+_array, _NATIVE = family("array"), f"{__name__}.native"
 
 
 def __getattr__(op: str) -> Callable[..., Any]:
-    if op.startswith("_") or not hasattr(family("array"), op):
+    if op.startswith("_") or not hasattr(_array, op):
         raise AttributeError(f"no kernel {op!r}")
 
-    def forward(*args: Any, **options: Any) -> tuple[Any, Cache | None]:
-        chosen = choose(op)
-        y, content = getattr(chosen, op)(*args, **options)
+    def forward(x: Any, *args: Any, **options: Any) -> tuple[Any, Cache | None]:
+        chosen = choose(op, x)
+        y, content = getattr(chosen, op)(x, *args, **options)
         return y, None if content is None else Cache(chosen, content)
 
-    def backward(dy: Any, cache: Cache, **options: Any) -> Any:
+    def backward(dy: Any, cache: Cache, *, gate: Cache | None = None, **options: Any) -> Any:
+        if gate is not None:
+            options["gate"] = gate.content
         return getattr(cache.family, op)(dy, cache.content, **options)
 
-    def plain(*args: Any, **options: Any) -> Any:
-        return getattr(choose(op), op)(*args, **options)
+    def plain(x: Any, *args: Any, **options: Any) -> Any:
+        return getattr(choose(op, x), op)(x, *args, **options)
 
     call = forward if op.endswith("_forward") else backward if op.endswith("_backward") else plain
     globals()[op] = call  # found at once the next time

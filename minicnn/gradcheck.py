@@ -24,7 +24,7 @@ import numpy as np
 from .device import device_module
 from .errors import MinicnnError
 from .kernels.backend import Array, get_array_module
-from .layers import Container, Layer, Shape
+from .layers import Container, Layer, Shape, unfused
 from .parameter import pack
 
 BOUND = 1e-7
@@ -158,7 +158,7 @@ def leaf_inputs(net: Container, x: Array) -> list[tuple[str, Layer, Array]]:
 
 @contextmanager
 def watching(layers: Sequence[tuple[str, Layer]]) -> Iterator[dict[str, Array]]:
-    """Within the block, what each of the layers gets as its input lies in the dictionary that this gives."""
+    """Within the block each layer runs by itself, and what it gets as its input lies in the dictionary that this gives."""
     inputs: dict[str, Array] = {}
 
     def spy(path: str, forward: Callable[..., Array]) -> Callable[..., Array]:
@@ -171,7 +171,8 @@ def watching(layers: Sequence[tuple[str, Layer]]) -> Iterator[dict[str, Array]]:
     for path, layer in layers:
         vars(layer)["forward"] = spy(path, layer.forward)
     try:
-        yield inputs
+        with unfused():
+            yield inputs
     finally:
         for _, layer in layers:
             del vars(layer)["forward"]

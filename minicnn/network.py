@@ -144,8 +144,8 @@ class Network(Sequential):
 
     def _check_pictures(self, x: Array, remember: Remember) -> None:
         get_array_module(x)
-        if remember not in ("all", "input", None):
-            raise MinicnnError(f'remember={remember!r}: expected "all", "input" or None')
+        if remember not in ("all", "once", "input", None):
+            raise MinicnnError(f'remember={remember!r}: expected "all", "once", "input" or None')
         if x.ndim != 4 or x.shape[1] != self.input_shape[0]:
             raise MinicnnError(
                 f"{self.name}: expected pictures (N, {', '.join(map(str, self.input_shape))}), got {tuple(x.shape)}"

@@ -34,21 +34,22 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set every gradient to 0."""
-        for stretch in stretches(self.parameters):
-            stretch.grad[...] = 0
+        for parameter in self.parameters:
+            parameter.zero_grad()
 
     def step(self) -> None:
         """Update every parameter from its gradient."""
         self.steps += 1
-        found = stretches(self.parameters)
+        for parameter in self.parameters:
+            parameter.grad  # noqa: B018  one that nothing was added to becomes zeros
+        found = self._stretches()
         for name in self.state_names:
             if name not in self._state:
                 self._state[name] = [zeros(stretch) for stretch in found]
             self._check_place(self._state[name], found)
         for index, stretch in enumerate(found):
-            decay = self.weight_decay if stretch.decay or self.decay_all else 0.0
             state = {name: arrays[index] for name, arrays in self._state.items()}
-            self.update(stretch.value, stretch.grad, decay, **state)
+            self.update(stretch.value, stretch.grad, stretch.decay, **state)
 
     def update(self, value: Array, grad: Array, decay: float, **state: Array) -> None:
         """One step on a stretch of the flat arrays, in place."""
@@ -69,7 +70,7 @@ class Optimizer:
         if self.steps == 0:
             return
         for name in self.state_names:
-            arrays = [zeros(stretch) for stretch in stretches(self.parameters)]
+            arrays = [zeros(stretch) for stretch in self._stretches()]
             for key, view in self._views(arrays):
                 saved = state.get(f"{name}.{key}")
                 if saved is None or saved.shape != view.shape:
@@ -77,9 +78,12 @@ class Optimizer:
                 view[...] = transfer(saved, like=view)
             self._state[name] = arrays
 
+    def _stretches(self) -> list[Stretch]:
+        return stretches(self.parameters, self.weight_decay, decay_all=self.decay_all)
+
     def _views(self, arrays: list[Array]) -> list[tuple[str, Array]]:
         """Each parameter's name (its number, where it has none) with its part of the state arrays."""
-        views, found = [], stretches(self.parameters)
+        views, found = [], self._stretches()
         for number, parameter in enumerate(self.parameters):
             for stretch, array in zip(found, arrays, strict=True):
                 start = parameter.offset - stretch.where.start

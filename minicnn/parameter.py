@@ -40,6 +40,7 @@ class Parameter:
         self.offset = 0
         self._value: Array | None = None
         self._grad: Array | None = None
+        self._stale = False  # what _grad holds counts as zeros
 
     @property
     def value(self) -> Array:
@@ -60,12 +61,31 @@ class Parameter:
     def grad(self) -> Array:
         if self._grad is None:
             self._grad = get_array_module(self.value).zeros(self.shape, self.value.dtype)
+        if self._stale:
+            self._grad[...] = 0
+            self._stale = False
         return self._grad
 
     @grad.setter
     def grad(self, new: Array) -> None:
         if self.grad is not new:
             self.grad[...] = new
+
+    def zero_grad(self) -> None:
+        """Set the gradient to 0. The array is left as it is until somebody looks at it, or a kernel writes over it."""
+        self._stale = self._grad is not None
+
+    @property
+    def blank_grad(self) -> Array | None:
+        """The gradient's array where it counts as zero and holds nothing that matters, for `accumulate`; else None."""
+        return self._grad if self._stale else None
+
+    def accumulate(self, gradient: Array) -> None:
+        """Add to the gradient. Nothing is to be added where a kernel has written the sum into `blank_grad`."""
+        if self._stale and gradient is self._grad:
+            self._stale = False
+        else:
+            self.grad += gradient
 
     @property
     def initialized(self) -> bool:
@@ -86,7 +106,7 @@ class Parameter:
         if self._value is not None:
             value[...] = transfer(self._value, like=value)
         if self._grad is not None:
-            grad[...] = transfer(self._grad, like=grad)
+            grad[...] = transfer(self.grad, like=grad)
         self.flat, self.offset, self._value, self._grad = flat, offset, value, grad
 
     def __repr__(self) -> str:
@@ -149,11 +169,11 @@ def padded_size(parameter: Parameter, dtype: np.dtype) -> int:
 
 
 class Stretch(NamedTuple):
-    """Neighbours in the flat arrays that are treated alike: where they lie, and whether weight decay applies."""
+    """Neighbours in the flat arrays that are treated alike: where they lie, and their weight decay."""
 
     flat: Flat
     where: slice
-    decay: bool
+    decay: float
 
     @property
     def value(self) -> Array:
@@ -164,18 +184,20 @@ class Stretch(NamedTuple):
         return self.flat.grad[self.where]
 
 
-def stretches(parameters: Iterable[Parameter]) -> list[Stretch]:
-    """The parameters as few long stretches of the flat arrays (the gaps between them hold zeros, and stay zero)."""
+def stretches(parameters: Iterable[Parameter], decay: float = 0.0, *, decay_all: bool = False) -> list[Stretch]:
+    """The parameters as few long stretches of the flat arrays (the gaps between them hold zeros, and stay zero).
+
+    One decays by `decay` where its `decay` says so, or all do.
+    """
     found: list[Stretch] = []
     for parameter in parameters:
-        flat = parameter.flat
+        flat, own = parameter.flat, decay if parameter.decay or decay_all else 0.0
         assert flat is not None, "pack() comes first"
-        end = parameter.offset + padded_size(parameter, flat.value.dtype)
+        start, end = parameter.offset, parameter.offset + padded_size(parameter, flat.value.dtype)
         last = found[-1] if found else None
-        if last and last.flat is flat and last.decay == parameter.decay and last.where.stop == parameter.offset:
-            found[-1] = Stretch(flat, slice(last.where.start, end), parameter.decay)
-        else:
-            found.append(Stretch(flat, slice(parameter.offset, end), parameter.decay))
+        if last and last.flat is flat and last.decay == own and last.where.stop == start:
+            start = found.pop().where.start
+        found.append(Stretch(flat, slice(start, end), own))
     return found
 
 

@@ -43,7 +43,7 @@ class Callback:
 def train_step(net: Layer, loss: SoftmaxCrossEntropy, optimizer: Optimizer, x: Array, y: Array) -> Array:
     """One step on one batch: forward, loss, backward, update. Returns the loss, still on its device."""
     optimizer.zero_grad()
-    value = loss.forward(net.forward(x), y)
+    value = loss.forward(net.forward(x, remember="once"), y)
     net.backward(loss.backward(), need_dx=False)
     optimizer.step()
     return value

@@ -10,7 +10,7 @@ from typing import Any
 from minicnn.errors import MinicnnError, nearest
 from minicnn.network import Network
 
-from . import alexnet, lenet
+from . import alexnet, lenet, resnet, vgg
 
 ARCHITECTURES: dict[str, Callable[..., Network]] = {
     "lenet5": lenet.lenet5,
@@ -19,6 +19,10 @@ ARCHITECTURES: dict[str, Callable[..., Network]] = {
     "alexnet_paper": alexnet.alexnet_paper,
     "alexnet_lecture": alexnet.alexnet_lecture,
     "alexnet_cifar": alexnet.alexnet_cifar,
+    "resnet20": resnet.resnet20,
+    "vgg11_bn": vgg.vgg11_bn,
+    "vgg11_bn_cifar": vgg.vgg11_bn_cifar,
+    "vgg19_trunk": vgg.vgg19_trunk,
 }
 
 

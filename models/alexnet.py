@@ -19,6 +19,7 @@ from minicnn.layers import (
 from minicnn.network import Network
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -133,7 +134,7 @@ def alexnet_cifar(num_classes: int = 10, *, dropout: float = 0.5) -> Network:
 
     return Network(
         {
-            "normalize": Normalize((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)),
+            "normalize": Normalize(CIFAR_MEAN, CIFAR_STD),
             "conv1": Conv2d(3, 64, 5, padding=2),  # (64, 32, 32)
             "relu1": ReLU(),
             "pool1": MaxPool2d(3, 2, 1),  # (64, 16, 16)

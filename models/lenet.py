@@ -67,8 +67,8 @@ class TableConv2d(Conv2d):
     def effective_weight(self) -> Array:
         return self.weight.value * self.mask()
 
-    def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
-        dx = super().pullback(dy, cache, need_dx, need_dparams)
+    def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool, *, gate: Any = None) -> Array | None:
+        dx = super().pullback(dy, cache, need_dx, need_dparams, gate=gate)
         if need_dparams:
             self.weight.grad *= self.mask()  # what is not connected has no gradient
         return dx

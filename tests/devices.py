@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 from unittest import mock
 
@@ -52,12 +53,16 @@ class KernelsOn:
         return functools.partial(self.call, kernel) if callable(kernel) else kernel
 
     def call(self, kernel: Any, *args: Any, **options: Any) -> Any:
-        there = [self.device.upload(a) if isinstance(a, np.ndarray) else a for a in args]
-        result = kernel(*there, **options)
-        for here, uploaded in zip(args, there, strict=True):
-            if isinstance(here, np.ndarray) and here.tobytes() != (now := self.device.download(uploaded)).tobytes():
-                here[...] = now
-        return tuple(map(self.back, result)) if isinstance(result, tuple) else self.back(result)
+        out = options.pop("out", ())
+        here = [*args, *options.values(), *out]
+        there = [self.device.upload(a) if isinstance(a, np.ndarray) else a for a in here]
+        given = iter(there)
+        positional, named = list(islice(given, len(args))), dict(zip(options, given, strict=False))
+        result = kernel(*positional, **named, **({"out": tuple(given)} if out else {}))
+        for a, uploaded in zip(here, there, strict=True):
+            if isinstance(a, np.ndarray) and a.tobytes() != (now := self.device.download(uploaded)).tobytes():
+                a[...] = now
+        return tuple(map(self.back, result)) if type(result) is tuple else self.back(result)
 
     def back(self, value: Any) -> Any:
         return self.device.download(value) if isinstance(value, self.device.xp.ndarray) else value

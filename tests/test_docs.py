@@ -56,11 +56,11 @@ def run_blocks(page: str, name: str = "page") -> list[str]:
 
 
 def missing_quotes(page: str, root: Path = ROOT) -> list[str]:
-    """The python blocks with source=FILE whose lines do not stand in that file, one after another."""
+    """The python and c blocks with source=FILE whose lines do not stand in that file, one after another."""
     wrong = []
     for block in blocks(page):
         kind, _, path = block.info.partition(" source=")
-        if kind != "python" or not path:
+        if kind not in ("python", "c") or not path:
             continue
         quoted = textwrap.dedent(block.text).splitlines()
         lines = (root / path).read_text(encoding="utf-8").splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from pathlib import Path
 import pytest
 
 import minicnn
+from minicnn.kernels.native import library
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("minicnn", "kernels", "models", "experiments")
 SUBPACKAGES = ("minicnn.kernels", "minicnn.models", "minicnn.experiments")
+BUILT = ("built.json", "*.so")  # by the C compiler, where there is one
 PLANTED = (
+    "kernels/native/planted.h",
     "kernels/planted/__init__.py",
     "minicnn/planted/deeper/__init__.py",
     "minicnn/planted/__init__.py",
@@ -37,7 +41,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("setup.py", "pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, copy)
     for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", ".*", *BUILT))
     for name in PLANTED:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).touch()
@@ -68,7 +72,7 @@ def python(*arguments: str, cwd: Path, path: str = "") -> str:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "CFLAGS": "-O0", "PYTHONPATH": path},  # what is compiled need not be fast here
         capture_output=True,
         text=True,
     )
@@ -83,8 +87,36 @@ def files(folder: Path, root: Path) -> set[str]:
 
 def test_every_file_of_the_four_folders_is_installed(checkout: Path, wheel: Path) -> None:
     source = {name.removeprefix("minicnn/") for folder in FOLDERS for name in files(checkout / folder, checkout)}
-    installed = files(wheel / "minicnn", wheel / "minicnn")
+    installed = {name for name in files(wheel / "minicnn", wheel / "minicnn") if not Path(name).match("*.so")}
+    installed.remove("kernels/native/built.json")
     assert source == installed  # a file that is missing here is one that DATA in setup.py forgets
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler here")
+def test_a_wheel_brings_the_native_kernels_and_is_for_this_platform_and_any_python(wheel: Path) -> None:
+    assert list(wheel.glob("minicnn/kernels/native/baseline.so"))
+    (name,) = (path.name for path in wheel.parent.glob("*.whl"))
+    assert re.fullmatch(r"minicnn-.*-py3-none-(?!any).*\.whl", name)
+    script = "from minicnn.kernels.native import library; print(library.library().level, library.__file__)"
+    level, file = python("-c", script, cwd=wheel.parent, path=str(wheel)).split()
+    assert level in library.LEVELS and Path(file).is_relative_to(wheel.resolve())
+
+
+def test_without_a_compiler_the_wheel_is_for_any_platform(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("setuptools", reason="setuptools builds the package: pip install 'minicnn[test]'")
+    stale = checkout / "build" / "lib" / "minicnn" / "kernels" / "native" / "baseline.so"
+    stale.parent.mkdir(parents=True, exist_ok=True)
+    stale.write_bytes(b"of an earlier build")
+    monkeypatch.setenv("CC", "/bin/false")
+    build("wheel", checkout, tmp_path)
+    (built,) = tmp_path.glob("minicnn-*-py3-none-any.whl")
+    with zipfile.ZipFile(built) as archive:
+        assert [name for name in archive.namelist() if name.endswith(".so")] == []
+        archive.extractall(tmp_path / "site")
+    script = "import numpy, minicnn; print(minicnn.layers.ReLU().forward(numpy.ones((1, 2))))"
+    assert python("-c", script, cwd=tmp_path, path=str(tmp_path / "site")) == "[[1. 1.]]\n"
 
 
 def test_nothing_but_minicnn_is_installed_at_the_top(wheel: Path) -> None:

@@ -48,6 +48,7 @@ def make(torch: Any, layer: Layer) -> Any:
         layers.LocalResponseNorm: lambda la: nn.LocalResponseNorm(la.size, la.alpha, la.beta, la.k),
         layers.Tanh: lambda la: function(torch, lambda x: la.gain * torch.tanh(la.slope * x)),
         layers.ZeroPad2d: lambda la: nn.ZeroPad2d((*la.padding[1], *la.padding[0])),
+        layers.PadShortcut: lambda la: pad_shortcut(torch, la),
         layers.Scale: lambda la: scale(torch, la),
     }
     if isinstance(layer, layers.Conv2d | layers.Conv1d):
@@ -88,6 +89,16 @@ def normalize(torch: Any, layer: layers.Normalize) -> Any:
         if layer.bgr:
             x = x.flip(1)
         return (factor * x - mean[:, None, None]) / std[:, None, None]
+
+    return function(torch, compute)
+
+
+def pad_shortcut(torch: Any, layer: layers.PadShortcut) -> Any:
+    more = layer.out_channels - layer.in_channels
+
+    def compute(x: Any) -> Any:
+        x = x[:, :, :: layer.stride, :: layer.stride]
+        return torch.nn.functional.pad(x, (0, 0, 0, 0, more // 2, more - more // 2))
 
     return function(torch, compute)
 

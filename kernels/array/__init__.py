@@ -8,6 +8,7 @@ from .activations import (
     tanh_backward,
     tanh_forward,
 )
+from .add import add
 from .avg_pool import (
     adaptive_avg_pool2d_backward,
     adaptive_avg_pool2d_forward,
@@ -27,4 +28,4 @@ from .relu import leaky_relu_backward, leaky_relu_forward, relu_backward, relu_f
 from .scale import scale_backward, scale_forward
 from .softmax_cross_entropy import softmax_cross_entropy_backward, softmax_cross_entropy_forward
 
-__all__ = [name for name in dir() if name.endswith(("_forward", "_backward", "_step", "_moments"))]
+__all__ = [name for name in dir() if name == "add" or name.endswith(("_forward", "_backward", "_step", "_moments"))]

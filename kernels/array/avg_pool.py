@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array, get_array_module
-from ..geometry import Pair, pool_output_size
-from .max_pool import window_taps
+from ..backend import Array, get_array_module, workspace
+from ..geometry import Pair
+from ..threads import share_out
+from .blocks import as_rows
+from .max_pool import Block, Windows
 
 
 def avg_pool2d_forward(
@@ -28,26 +30,40 @@ def avg_pool2d_forward(
 ) -> tuple[Array, Any]:
     """x (N, H, W, C) -> y (N, OH, OW, C), cache."""
     xp = get_array_module(x)
-    N, H, W, C = x.shape
-    axes = list(zip((H, W), kernel_size, stride, padding, strict=True))
-    OH, OW = (pool_output_size(*axis, ceil_mode) for axis in axes)
-    taps = list(window_taps((H, W), (OH, OW), kernel_size, stride, padding))
-    y = xp.zeros((N, OH, OW, C), x.dtype)
-    for _, out, pixels in taps:
-        y[out] += x[pixels]
-    rows, columns = (window_counts(*axis, out, count_include_pad) for axis, out in zip(axes, (OH, OW), strict=True))
-    share = xp.asarray((1 / np.outer(rows, columns))[..., None].astype(x.dtype))  # (OH, OW, 1)
-    y *= share
-    return y, None if remember is None else (share, x.shape, taps)
+    windows = Windows(x.shape, kernel_size, stride, padding, ceil_mode)
+    _, OH, OW, C = windows.output_shape
+    axes = zip(x.shape[1:3], kernel_size, stride, padding, (OH, OW), strict=True)
+    rows, columns = (window_counts(*axis, count_include_pad) for axis in axes)
+    share = xp.asarray(np.repeat(1 / np.outer(rows, columns), C, axis=1).astype(x.dtype))  # (OH, OW·C)
+    y = xp.empty(windows.output_shape, x.dtype)
+
+    def of_block(block: Block) -> None:
+        source, target = x[block.pixels], y[block.positions]
+        target[...] = 0
+        for out, pixels in windows.taps(source, target):
+            target[out] += source[pixels]
+        lines = as_rows(target)
+        lines *= share[block.positions[1]]
+
+    share_out(of_block, windows.blocks(x), x)
+    return y, None if remember is None else (share, windows)
 
 
 def avg_pool2d_backward(dy: Array, cache: Any) -> Array:
     """dy (N, OH, OW, C) -> dx (N, H, W, C)."""
-    share, input_shape, taps = cache
-    dx = get_array_module(dy).zeros(input_shape, dy.dtype)
-    each = dy * share
-    for _, out, pixels in taps:
-        dx[pixels] += each[out]
+    share, windows = cache
+    xp, dy = get_array_module(dy), get_array_module(dy).ascontiguousarray(dy)
+    dx = xp.empty(windows.input_shape, dy.dtype)
+
+    def of_block(block: Block) -> None:
+        source, target = dy[block.positions], dx[block.pixels]
+        each = workspace("each", source.shape, dy)
+        xp.multiply(as_rows(source), share[block.positions[1]], out=as_rows(each))
+        target[...] = 0
+        for out, pixels in windows.taps(target, source):
+            target[pixels] += each[out]
+
+    share_out(of_block, windows.blocks(dy), dy)
     return dx
 
 

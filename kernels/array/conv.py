@@ -2,33 +2,50 @@
 
     y[n, p, q, f] = b[f] + Σ_{i, j, c} x[n, p·s + i·d − top, q·s + j·d − left, c] · w[f, c, i, j]
 
-Write the patch that output position (p, q) reads as one row of a matrix, `cols` (N·OH·OW, KH·KW·C), and the weights as
-`W` (KH·KW·C, F). Then (im2col; Chellapilla, Puri, Simard 2006, section 2)
+Write the patch that output position (p, q) reads as one row of a matrix, `cols` (N·OH·OW, KH·KW·C), and each filter as
+one row of `W` (F, KH·KW·C). Then (im2col; Chellapilla, Puri, Simard 2006, section 2)
 
-    forward    y  = cols · W + b
-    backward   dW = colsᵀ · dy          every patch, weighted by the gradient at its position
+    forward    y  = cols · Wᵀ + b
+    backward   dW = dyᵀ · cols          every patch, weighted by the gradient at its position
                db = Σ dy                over all positions
-               dx = col2im(dy · Wᵀ)     each patch's gradient, added where the patch was read
+               dx = col2im(dy · W)      each patch's gradient, added where the patch was read
 
 With stride 1, dx is itself a convolution: of dy with the weights flipped in both axes and in and out exchanged.
 
 `cols` is KH·KW times as large as x, so it is made in blocks of a few MiB: several pictures, or a band of rows of one.
+Two kinds of pictures have a better way. In very small ones much of what patches read is border: there each tap of the
+kernel is a product of its own, over the pixels that it really reads (`correlate_by_taps`, `sums_by_taps`). In narrow
+ones with few channels patches are many short runs of memory: there whole rows take their place (bands.py).
+
 Group g of a grouped convolution sees only its own C/groups channels and makes only its own F/groups.
+
+A ReLU behind the convolution is applied to each block while it is in the cache, and to dy (`gate`) as its blocks are
+read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend import Array, get_array_module, workspace
-from ..geometry import Padding2d, Pair, conv_output_size
+from ..geometry import Padding2d, Pair
 from ..threads import SLABS, share_out
-from .products import channel_sum
+from .bands import Band
+from .blocks import Part
+from .patches import Patches, Source
+from .products import block_sum, written
+from .relu import unpack_bits
 
-BLOCK_BYTES = 2 << 20  # of columns: small enough for the cache, large enough for the matrix product
+
+class Kept(NamedTuple):
+    """What a forward pass leaves for the backward pass."""
+
+    x: Array | None
+    w: Array
+    has_bias: bool
+    patches: Patches
 
 
 def conv2d_forward(
@@ -40,192 +57,261 @@ def conv2d_forward(
     padding: Padding2d = ((0, 0), (0, 0)),
     dilation: Pair = (1, 1),
     groups: int = 1,
+    relu: bool = False,
     remember: str | None = "all",
 ) -> tuple[Array, Any]:
-    """x (N, H, W, C), w (F, C/groups, KH, KW), b (F,) or None -> y (N, OH, OW, F), cache."""
-    xp = get_array_module(x)
+    """x (N, H, W, C), w (F, C/groups, KH, KW), b (F,) or None -> y (N, OH, OW, F), cache. relu: y = max(…, 0)."""
     patches = Patches(x.shape, w.shape, stride, padding, dilation, groups)
-    y = xp.empty(patches.output_shape, x.dtype)
-    packed = pack(w, groups)  # groups × (KH·KW·C/groups, F/groups)
-
-    def convolve(part: tuple[slice, slice]) -> None:
-        cols = patches.im2col(x, *part)  # (groups, n·rows·OW, KH·KW·C/groups)
-        block = y[part].reshape(-1, w.shape[0])  # (n·rows·OW, F), a view
-        for g, out in enumerate(split(block, groups)):
-            xp.matmul(cols[g], packed[g], out=out)
-        if b is not None:
-            block += b
-
-    share_out(convolve, patches.blocks(x.itemsize), x)
+    if groups == 1 and get_array_module(x) is np:
+        band = Band(x.shape, w.shape, stride, padding, dilation)
+        if band.pays(rows=len(x) * patches.output_shape[1]):
+            return forward_by_rows(x, w, b, band, relu, remember)
+    y = correlate(Source(x), pack(w, groups), patches, b, relu)
     if remember is None:
         return y, None
-    return y, (x if remember == "all" else None, w, b is not None, patches)
+    return y, Kept(x if remember == "all" else None, w, b is not None, patches)
 
 
 def conv2d_backward(
-    dy: Array, cache: Any, *, need_dx: bool = True, need_dparams: bool = True
+    dy: Array,
+    cache: Kept | KeptByRows,
+    *,
+    need_dx: bool = True,
+    need_dparams: bool = True,
+    out: tuple[Array | None, Array | None] = (None, None),
+    gate: Array | None = None,
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """dy (N, OH, OW, F) -> dx (N, H, W, C), dw (F, C/groups, KH, KW), db (F,); None for what is not needed."""
+    """dy (N, OH, OW, F) -> dx (N, H, W, C), dw (F, C/groups, KH, KW), db (F,); None for what is not needed.
+
+    out: arrays that dw and db are written into, whatever they hold.
+    gate: the cache of relu_forward for the output; dy is then the gradient behind that ReLU.
+    """
+    if isinstance(cache, KeptByRows):
+        return backward_by_rows(dy, cache, need_dx, need_dparams, out, gate)
     x, w, has_bias, patches = cache
-    dw = weight_gradient(dy, x, w, patches) if need_dparams else None
-    db = channel_sum(dy) if need_dparams and has_bias else None
-    if not need_dx:
-        return None, dw, db
-    (ph, pw), (kh, kw), groups = patches.padding, w.shape[2:], patches.groups
-    mirrored = ((kh - 1 - ph[0], kh - 1 - ph[1]), (kw - 1 - pw[0], kw - 1 - pw[1]))
-    plain = patches.stride == (1, 1) and patches.dilation == (1, 1) and min(*mirrored[0], *mirrored[1]) >= 0
-    if plain and w.shape[0] <= 2 * patches.input_shape[3]:  # with more filters than that, col2im does less work
-        dx, _ = conv2d_forward(dy, flip(w, groups), padding=mirrored, groups=groups, remember=None)
-    else:
-        dx = scatter_patches(dy, w, patches)
-    return dx, dw, db
+    g = Source(dy, None if gate is None else unpack_bits(gate, dy))
+    dw = db = None
+    if need_dparams:
+        sums = sums_by_taps if patches.mostly_border() else sums_by_blocks
+        dw, db = sums(g, x, patches, out)
+    return input_gradient(g, w, patches) if need_dx else None, dw, db if has_bias else None
 
 
-def weight_gradient(dy: Array, x: Array, w: Array, patches: Patches) -> Array:
-    """dW = colsᵀ · dy, summed over the blocks: (F, C/groups, KH, KW)."""
-    xp, groups = get_array_module(dy), patches.groups
-    F, Cg, KH, KW = w.shape
+class KeptByRows(NamedTuple):
+    """What is left by a pass that took whole rows (bands.py)."""
 
-    def partial_sum(parts: list[tuple[slice, slice]]) -> Array:
-        total = xp.zeros((groups, KH * KW * Cg, F // groups), w.dtype)
+    band: Band
+    kept: Kept
+
+
+def forward_by_rows(
+    x: Array, w: Array, b: Array | None, band: Band, relu: bool, remember: str | None
+) -> tuple[Array, KeptByRows | None]:
+    """The convolution of pictures one pixel wide that `band` makes of this one."""
+    column = x.reshape(*x.shape[:2], 1, band.W * band.C)
+    bias = None if b is None else np.tile(b, band.OW)
+    y, kept = conv2d_forward(column, band.widen(w), bias, **band.vertical, relu=relu, remember=remember)
+    return y.reshape(*y.shape[:2], band.OW, band.F), None if kept is None else KeptByRows(band, kept)
+
+
+def backward_by_rows(
+    dy: Array,
+    cache: KeptByRows,
+    need_dx: bool,
+    need_dparams: bool,
+    out: tuple[Array | None, Array | None],
+    gate: Array | None,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """`conv2d_backward` of it."""
+    band, kept = cache
+    column = dy.reshape(*dy.shape[:2], 1, band.OW * band.F)
+    dx, dw, db = conv2d_backward(column, kept, need_dx=need_dx, need_dparams=need_dparams, gate=gate)
+    return (
+        None if dx is None else dx.reshape(*dx.shape[:2], band.W, band.C),
+        None if dw is None else written(band.narrow(dw), out[0]),
+        None if db is None else written(db.reshape(band.OW, band.F).sum(axis=0), out[1]),
+    )
+
+
+def correlate(x: Source, matrices: Array, patches: Patches, b: Array | None = None, relu: bool = False) -> Array:
+    """y (N, OH, OW, F) from `pack`ed weights (groups, F/groups, KH·KW·C/groups)."""
+    if patches.mostly_border():
+        return correlate_by_taps(x, matrices, patches, b, relu)
+    xp = x.xp
+    _, _, OW, F = patches.output_shape
+    y = xp.empty(patches.output_shape, matrices.dtype)
+    bias = None if b is None else xp.tile(b, OW)  # long rows: NumPy's short inner loops are slow,
+    zeros = xp.zeros(OW * F, y.dtype)  # and so is its maximum with a number
+
+    def convolve(part: Part) -> None:
+        cols = patches.im2col(x, *part)  # (groups, n·rows·OW, KH·KW·C/groups)
+        block = y[part]
+        for g, out in enumerate(split(block.reshape(-1, F), patches.groups)):  # views
+            xp.matmul(cols[g], matrices[g].T, out=out)
+        lines = block.reshape(-1, OW * F)
+        if bias is not None:
+            lines += bias
+        if relu:
+            xp.maximum(lines, zeros, out=lines)
+
+    share_out(convolve, patches.blocks(y.itemsize), y)
+    return y
+
+
+def correlate_by_taps(x: Source, matrices: Array, patches: Patches, b: Array | None, relu: bool) -> Array:
+    """`correlate` without the border: tap by tap, the pixels that it reads times its weights, to their places in y."""
+    xp, (_, OH, OW, F), C = x.xp, patches.output_shape, patches.input_shape[3]
+    y = xp.empty(patches.output_shape, matrices.dtype)
+    taps = matrices[0].reshape(F, *patches.kernel, C)
+    width = -(-F // SLABS)
+
+    def convolve(part: Part) -> None:
+        images, filters = part
+        total = workspace("total", (images.stop - images.start, OH, OW, filters.stop - filters.start), y)
+        total[...] = 0 if b is None else b[filters]
+        for i, j in np.ndindex(*patches.kernel):
+            (rows, columns), (pixel_rows, pixel_columns) = patches.reach(i, j)
+            seen = x.read((images, pixel_rows, pixel_columns), "pixels")
+            target = total[:, rows, columns]
+            product = workspace("product", target.shape, y)
+            xp.matmul(seen.reshape(-1, C), taps[filters, i, j].T, out=product.reshape(-1, target.shape[3]))
+            target += product
+        if relu:
+            xp.maximum(total, 0, out=total)
+        y[images, ..., filters] = total
+
+    filters = [slice(start, min(F, start + width)) for start in range(0, F, width)]
+    share_out(convolve, [(images, some) for images in patches.batches(y.itemsize) for some in filters], y)
+    return y
+
+
+def sums_by_blocks(
+    g: Source, x: Array, patches: Patches, out: tuple[Array | None, Array | None]
+) -> tuple[Array, Array]:
+    """dW = dyᵀ · cols and db, summed over the blocks."""
+    xp, groups, (_, _, _, F) = g.xp, patches.groups, patches.output_shape
+    shape = (groups, F // groups, patches.patch_size)
+
+    def partial_sums(parts: list[Part]) -> tuple[Array, Array]:
+        dw, db = xp.zeros(shape, x.dtype), xp.zeros(F, x.dtype)
         for part in parts:
-            cols = patches.im2col(x, *part)
-            for g, dy_g in enumerate(split(dy[part].reshape(-1, F), groups)):
-                total[g] += cols[g].T @ dy_g  # (KH·KW·C/groups, F/groups)
-        return total
+            cols = patches.im2col(Source(x), *part)
+            rows = g.read(part, "source").reshape(-1, F)
+            product = workspace("product", shape, x)
+            for k, dy_k in enumerate(split(rows, groups)):
+                xp.matmul(dy_k.T, cols[k], out=product[k])  # (F/groups, KH·KW·C/groups)
+            dw += product
+            db += block_sum(rows)
+        return dw, db
 
     parts = list(patches.blocks(x.itemsize))
     slabs = [parts[start::SLABS] for start in range(SLABS)]  # as many, and added in this order, for any threads
-    first, *others = share_out(partial_sum, [slab for slab in slabs if slab] or [[]], x)
-    total = sum(others, first)
-    return xp.ascontiguousarray(total.reshape(groups, KH, KW, Cg, -1).transpose(0, 4, 3, 1, 2)).reshape(w.shape)
+    (dw, db), *others = share_out(partial_sums, [slab for slab in slabs if slab] or [[]], x)
+    for more_dw, more_db in others:
+        dw += more_dw
+        db += more_db
+    return unpack(dw, patches, out[0]), written(db, out[1])
 
 
-def scatter_patches(dy: Array, w: Array, patches: Patches) -> Array:
-    """dx = col2im(dy · Wᵀ): (N, H, W, C). Tap by tap in a fixed order, so the same bits every time."""
-    xp, groups = get_array_module(dy), patches.groups
+def sums_by_taps(g: Source, x: Array, patches: Patches, out: tuple[Array | None, Array | None]) -> tuple[Array, Array]:
+    """dW = dyᵀ · cols and db without the border: tap by tap, the pixels that it reads with their dy, in one product."""
+    xp, F, C = g.xp, patches.output_shape[3], patches.input_shape[3]
+    dw, db = workspace("dw", (*patches.kernel, F, C), x), xp.zeros(F, x.dtype)
+    batches = patches.batches(x.itemsize)
+
+    def of_tap(tap: tuple[int, int]) -> None:
+        positions, pixels = patches.reach(*tap)
+        total = dw[tap]
+        total[...] = 0
+        for images in batches:
+            given, seen = g.read((images, *positions), "positions"), Source(x).read((images, *pixels), "pixels")
+            product = workspace("product", (F, C), x)
+            xp.matmul(given.reshape(-1, F).T, seen.reshape(-1, C), out=product)
+            total += product
+
+    share_out(of_tap, np.ndindex(*patches.kernel), x)
+    for images in batches:
+        db += block_sum(g.read((images,), "positions").reshape(-1, F))
+    return unpack(dw.transpose(2, 0, 1, 3), patches, out[0]), written(db, out[1])
+
+
+def input_gradient(g: Source, w: Array, patches: Patches) -> Array:
+    """dx (N, H, W, C), by whichever of the two ways is less work."""
+    (ph, pw), (kh, kw) = patches.padding, patches.kernel
+    border = ((kh - 1 - ph[0], kh - 1 - ph[1]), (kw - 1 - pw[0], kw - 1 - pw[1]))
+    plain = patches.stride == (1, 1) and patches.dilation == (1, 1) and min(*border[0], *border[1]) >= 0
+    _, H, W, C = patches.input_shape
+    _, OH, OW, F = patches.output_shape
+    if plain and H * W * F <= 2 * OH * OW * C:  # of the columns that each way makes
+        shape = (patches.input_shape[3], w.shape[0] // patches.groups, kh, kw)
+        mirrored = Patches(patches.output_shape, shape, (1, 1), border, (1, 1), patches.groups)
+        return correlate(g, pack_flipped(w, patches.groups), mirrored)
+    return scatter_patches(g, w, patches)
+
+
+def scatter_patches(g: Source, w: Array, patches: Patches) -> Array:
+    """dx = col2im(dy · W): (N, H, W, C). Tap by tap in a fixed order, so the same bits every time."""
+    xp, groups = g.xp, patches.groups
     F, Cg, KH, KW = w.shape
-    packed = pack(w, groups)
+    matrices = pack(w, groups)
     (top, _), (left, _) = patches.padding
     _, H, W, C = patches.input_shape
-    dx = xp.empty(patches.input_shape, dy.dtype)
+    dx = xp.empty(patches.input_shape, w.dtype)
 
     def scatter(part: tuple[slice, list[slice]]) -> None:
         images, bands = part
-        padded = workspace("padded", (images.stop - images.start, *patches.padded_size, C), dy)
+        padded = workspace("padded", (images.stop - images.start, *patches.padded_size, C), dx)
         padded.fill(0)
         for rows in bands:
-            block = dy[images, rows]
-            dcols = workspace("columns", (groups, block.size // F, KH * KW * Cg), dy)
-            for g, dy_g in enumerate(split(block.reshape(-1, F), groups)):
-                xp.matmul(dy_g, packed[g].T, out=dcols[g])
+            block = g.read((images, rows), "source")
+            dcols = workspace("columns", (groups, block.size // F, KH * KW * Cg), dx)
+            for k, dy_k in enumerate(split(block.reshape(-1, F), groups)):
+                xp.matmul(dy_k, matrices[k], out=dcols[k])
             taps = dcols.reshape(groups, *block.shape[:3], KH, KW, Cg)
             for i, j in np.ndindex(KH, KW):
                 target = patches.tap(padded, rows, i, j)  # (n, rows, OW, C), a view
-                for g in range(groups):
-                    target[..., g * Cg : (g + 1) * Cg] += taps[g, :, :, :, i, j]
+                for k in range(groups):
+                    target[..., k * Cg : (k + 1) * Cg] += taps[k, :, :, :, i, j]
         dx[images] = padded[:, top : top + H, left : left + W]
 
-    share_out(scatter, patches.pictures(dy.itemsize), dy)
+    share_out(scatter, patches.pictures(dx.itemsize), dx)
     return dx
 
 
 def pack(w: Array, groups: int) -> Array:
-    """Weights (F, C/groups, KH, KW) as matrices (groups, KH·KW·C/groups, F/groups), contiguous."""
+    """Weights (F, C/groups, KH, KW) as matrices (groups, F/groups, KH·KW·C/groups), contiguous."""
     F, Cg, KH, KW = w.shape
-    matrices = w.reshape(groups, F // groups, Cg, KH, KW).transpose(0, 3, 4, 2, 1)
-    return get_array_module(w).ascontiguousarray(matrices).reshape(groups, KH * KW * Cg, F // groups)
+    matrices = w.reshape(groups, F // groups, Cg, KH * KW).swapaxes(2, 3)
+    return get_array_module(w).ascontiguousarray(matrices).reshape(groups, F // groups, KH * KW * Cg)
 
 
-def flip(w: Array, groups: int) -> Array:
-    """The weights of the convolution that computes dx: taps reversed, in and out exchanged, (C, F/groups, KH, KW)."""
+def unpack(matrices: Array, patches: Patches, out: Array | None) -> Array:
+    """The way back: (groups, F/groups, KH, KW, C/groups), in any order of memory, to (F, C/groups, KH, KW)."""
+    KH, KW = patches.kernel
+    F, Cg = patches.output_shape[3], patches.input_shape[3] // patches.groups
+    w = get_array_module(matrices).empty((F, Cg, KH, KW), matrices.dtype) if out is None else out
+    w[...] = matrices.reshape(F, KH, KW, Cg).transpose(0, 3, 1, 2)
+    return w
+
+
+def pack_flipped(w: Array, groups: int) -> Array:
+    """The weights of the convolution that computes dx, taps reversed, in and out exchanged, as `pack` would have them.
+
+    (F, C/groups, KH, KW) -> (groups, C/groups, KH·KW·F/groups).
+    """
     F, Cg, KH, KW = w.shape
-    swapped = w.reshape(groups, F // groups, Cg, KH, KW)[..., ::-1, ::-1].swapaxes(1, 2)
-    return swapped.reshape(groups * Cg, F // groups, KH, KW)
+    turned = w.reshape(groups, F // groups, Cg, KH * KW)[..., ::-1].transpose(0, 2, 3, 1)
+    matrices = get_array_module(w).empty(turned.shape, w.dtype)
+    width = -(-Cg // SLABS)
+
+    def copy(start: int) -> None:
+        matrices[:, start : start + width] = turned[:, start : start + width]
+
+    share_out(copy, range(0, Cg, width), w)
+    return matrices.reshape(groups, Cg, -1)
 
 
 def split(a: Array, groups: int) -> list[Array]:
     """The columns of a matrix, group by group (views)."""
     width = a.shape[1] // groups
     return [a[:, g * width : (g + 1) * width] for g in range(groups)]
-
-
-class Patches:
-    """Where the patches of a convolution lie, and how they become columns block by block."""
-
-    def __init__(
-        self,
-        input_shape: tuple[int, int, int, int],
-        weight_shape: tuple[int, int, int, int],
-        stride: Pair,
-        padding: Padding2d,
-        dilation: Pair,
-        groups: int,
-    ) -> None:
-        N, H, W, C = input_shape
-        F, Cg, KH, KW = weight_shape
-        if Cg * groups != C or F % groups:
-            raise ValueError(f"weights {weight_shape} in {groups} groups do not fit an input of {C} channels")
-        self.input_shape, self.kernel = input_shape, (KH, KW)
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        OH = conv_output_size(H, KH, stride[0], padding[0], dilation[0])
-        OW = conv_output_size(W, KW, stride[1], padding[1], dilation[1])
-        self.output_shape = (N, OH, OW, F)
-        self.padded_size = (H + sum(padding[0]), W + sum(padding[1]))
-
-    def pictures(self, itemsize: int) -> Iterator[tuple[slice, list[slice]]]:
-        """Blocks of work, (pictures, bands of output rows), each of whose bands has about BLOCK_BYTES of columns.
-
-        Several whole pictures with one band of all rows, or one picture with several. A multiple of SLABS of them where
-        there are pictures enough, so that threads get the same share.
-        """
-        N, OH, OW, _ = self.output_shape
-        row_bytes = OW * self.kernel[0] * self.kernel[1] * self.input_shape[3] * itemsize
-        n = max(1, BLOCK_BYTES // (row_bytes * OH))
-        count = -(-N // (n * SLABS)) * SLABS
-        n = max(1, -(-N // max(1, count)))
-        band = min(OH, max(1, BLOCK_BYTES // row_bytes)) if n == 1 else OH
-        bands = [slice(row, min(OH, row + band)) for row in range(0, OH, band)]
-        for first in range(0, N, n):
-            yield slice(first, min(N, first + n)), bands
-
-    def blocks(self, itemsize: int) -> Iterator[tuple[slice, slice]]:
-        """(pictures, band of output rows), one by one."""
-        return ((images, rows) for images, bands in self.pictures(itemsize) for rows in bands)
-
-    def im2col(self, x: Array, images: slice, rows: slice) -> Array:
-        """The patches of a block as rows of a matrix, one matrix a group: (groups, n·rows·OW, KH·KW·C/groups)."""
-        xp, (KH, KW), (sh, sw), (dh, dw) = get_array_module(x), self.kernel, self.stride, self.dilation
-        OW, Cg = self.output_shape[2], x.shape[3] // self.groups
-        band = self.padded_rows(x, images, rows)  # (n, h, W + left + right, C)
-        n, oh = band.shape[0], rows.stop - rows.start
-        sn, sy, sx, sc = band.strides
-        view = xp.lib.stride_tricks.as_strided(
-            band,
-            (self.groups, n, oh, OW, KH, KW, Cg),
-            (sc * Cg, sn, sy * sh, sx * sw, sy * dh, sx * dw, sc),
-        )
-        cols = workspace("columns", view.shape, x)
-        cols[...] = view
-        return cols.reshape(self.groups, n * oh * OW, KH * KW * Cg)
-
-    def padded_rows(self, x: Array, images: slice, rows: slice) -> Array:
-        """The input rows that a block reads, with the zero border where there is one."""
-        (top, bottom), (left, right) = self.padding
-        start = rows.start * self.stride[0]
-        stop = (rows.stop - 1) * self.stride[0] + self.dilation[0] * (self.kernel[0] - 1) + 1
-        if not (top or bottom or left or right):
-            return x[images, start:stop]
-        _, H, W, C = x.shape
-        band = workspace("padded", (images.stop - images.start, stop - start, W + left + right, C), x)
-        band.fill(0)
-        first, last = max(start - top, 0), min(stop - top, H)  # rows of x itself
-        if first < last:
-            band[:, first + top - start : last + top - start, left : left + W] = x[images, first:last]
-        return band
-
-    def tap(self, padded: Array, rows: slice, i: int, j: int) -> Array:
-        """The pixels that tap (i, j) of the kernel reads at the block's positions, a view (n, rows, OW, C)."""
-        (sh, sw), OW = self.stride, self.output_shape[2]
-        y0, x0 = i * self.dilation[0] + rows.start * sh, j * self.dilation[1]
-        return padded[:, y0 : y0 + (rows.stop - rows.start - 1) * sh + 1 : sh, x0 : x0 + (OW - 1) * sw + 1 : sw]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array, get_array_module
-from .relu import unpack_bits
+from .relu import masked, unpack_bits
 
 
 def dropout_forward(x: Array, kept: Array, *, p: float, remember: str | None = "all") -> tuple[Array, Any]:
@@ -25,4 +25,6 @@ def dropout_backward(dy: Array, cache: Any) -> Array:
 
 def thin_out(a: Array, kept: Array, p: float) -> Array:
     """a/(1 − p) where it is kept, 0 elsewhere (everywhere when p = 1)."""
-    return get_array_module(a).where(kept, a * (1 / (1 - p) if p < 1 else 0), 0)
+    thinned = masked(a, kept)
+    thinned *= 1 / (1 - p) if p < 1 else 0
+    return thinned

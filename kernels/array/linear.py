@@ -8,25 +8,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..backend import Array
-from .products import channel_sum, product
+from ..backend import Array, get_array_module
+from .products import block_sum, product, written
 
 
 def linear_forward(x: Array, w: Array, b: Array | None = None, *, remember: str | None = "all") -> tuple[Array, Any]:
     """x (N, D), w (F, D), b (F,) or None -> y (N, F), cache."""
-    y = product(x, w.T)
+    y = get_array_module(x).ascontiguousarray(product(w, x.T).T)  # for few rows x a third faster than x · wᵀ
     if b is not None:
         y += b
     return y, None if remember is None else (x if remember == "all" else None, w, b is not None)
 
 
 def linear_backward(
-    dy: Array, cache: Any, *, need_dx: bool = True, need_dparams: bool = True
+    dy: Array,
+    cache: Any,
+    *,
+    need_dx: bool = True,
+    need_dparams: bool = True,
+    out: tuple[Array | None, Array | None] = (None, None),
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """dy (N, F) -> dx (N, D), dw (F, D), db (F,); None for what is not needed."""
+    """dy (N, F) -> dx (N, D), dw (F, D), db (F,); None for what is not needed.
+
+    out: arrays that dw and db are written into, whatever they hold.
+    """
     x, w, has_bias = cache
-    return (
-        product(dy, w) if need_dx else None,
-        product(dy.T, x) if need_dparams else None,
-        channel_sum(dy) if need_dparams and has_bias else None,
-    )
+    dw = db = None
+    if need_dparams:
+        dw = product(dy.T, x, out[0])
+        db = written(block_sum(dy), out[1]) if has_bias else None
+    return product(dy, w) if need_dx else None, dw, db

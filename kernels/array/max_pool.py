@@ -9,13 +9,14 @@ to the first tap in row-major order. Overlapping windows can have the same winne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend import Array, get_array_module
+from ..backend import Array, get_array_module, workspace
 from ..geometry import Pair, pool_output_size, tap_range
+from ..threads import share_out
+from .blocks import Part, parts
 
 
 def max_pool2d_forward(
@@ -29,38 +30,125 @@ def max_pool2d_forward(
 ) -> tuple[Array, Any]:
     """x (N, H, W, C) -> y (N, OH, OW, C), cache."""
     xp = get_array_module(x)
-    N, H, W, C = x.shape
-    OH = pool_output_size(H, kernel_size[0], stride[0], padding[0], ceil_mode)
-    OW = pool_output_size(W, kernel_size[1], stride[1], padding[1], ceil_mode)
-    taps = list(window_taps((H, W), (OH, OW), kernel_size, stride, padding))
-    y = xp.full((N, OH, OW, C), -np.inf, x.dtype)
-    for _, out, pixels in taps:
-        xp.maximum(y[out], x[pixels], out=y[out])
-    if remember is None:
-        return y, None
-    switches = xp.zeros(y.shape, np.uint8 if len(taps) < 256 else np.int32)
-    for number, out, pixels in reversed(taps):  # the first tap that equals the maximum is written last, so it stays
-        xp.copyto(switches[out], switches.dtype.type(number), where=x[pixels] == y[out])
-    return y, (switches, x.shape, taps)
+    windows = Windows(x.shape, kernel_size, stride, padding, ceil_mode)
+    y = xp.empty(windows.output_shape, x.dtype)
+    count = kernel_size[0] * kernel_size[1]
+    switches = xp.empty(y.shape, np.uint8 if count < 256 else np.int32) if remember else None
+    pool = pool_2x2 if windows.are_2x2 else windows.maxima
+
+    def of_block(block: Block) -> None:
+        pool(x[block.pixels], y[block.positions], None if switches is None else switches[block.positions])
+
+    share_out(of_block, windows.blocks(x), x)
+    return y, None if remember is None else (switches, windows)
 
 
 def max_pool2d_backward(dy: Array, cache: Any) -> Array:
     """dy (N, OH, OW, C) -> dx (N, H, W, C)."""
-    switches, input_shape, taps = cache
-    xp = get_array_module(dy)
-    dx = xp.zeros(input_shape, dy.dtype)
-    for number, out, pixels in taps:
-        dx[pixels] += xp.where(switches[out] == number, dy[out], 0)
+    switches, windows = cache
+    dx = get_array_module(dy).empty(windows.input_shape, dy.dtype)
+    unpool = unpool_2x2 if windows.are_2x2 else windows.to_winners
+
+    def of_block(block: Block) -> None:
+        unpool(dy[block.positions], switches[block.positions], dx[block.pixels])
+
+    share_out(of_block, windows.blocks(dy), dy)
     return dx
 
 
-def window_taps(
-    size: Pair, out: Pair, kernel: Pair, stride: Pair, padding: Pair
-) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
-    """(number, output positions, pixels they read) of each tap of a pooling window, the border left out."""
-    for i in range(kernel[0]):
-        out_rows, rows = tap_range(i, size[0], out[0], stride[0], padding[0])
-        for j in range(kernel[1]):
-            out_columns, columns = tap_range(j, size[1], out[1], stride[1], padding[1])
-            everything = slice(None)
-            yield i * kernel[1] + j, (everything, out_rows, out_columns), (everything, rows, columns)
+class Block(NamedTuple):
+    """Some windows of a pooling: (pictures, rows) of the input, and of the output."""
+
+    pixels: Part
+    positions: Part
+
+
+class Windows:
+    """Where the windows of a pooling lie."""
+
+    def __init__(
+        self, input_shape: tuple[int, int, int, int], kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool
+    ) -> None:
+        N, H, W, C = self.input_shape = input_shape
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+        OH, OW = (pool_output_size(*axis, ceil_mode) for axis in zip((H, W), kernel, stride, padding, strict=True))
+        self.output_shape = (N, OH, OW, C)
+        whole = 2 * OH <= H and 2 * OW <= W  # no window is cut off, as it may be in ceil mode
+        self.are_2x2 = kernel == stride == (2, 2) and padding == (0, 0) and whole
+
+    def blocks(self, like: Array) -> list[Block]:
+        """Blocks that share no pixel: some pictures or, where windows do not overlap, rows of one."""
+        N, H, W, C = self.input_shape
+        OH, (step, _) = self.output_shape[1], self.stride
+        apart = step >= self.kernel[0] and self.padding[0] == 0
+        found = parts((N, OH, step * W * C), like) if apart else parts((N, 1, H * W * C), like)
+        if not apart:
+            return [Block((images, slice(0, H)), (images, slice(0, OH))) for images, _ in found]
+        return [
+            Block((images, slice(rows.start * step, H if rows.stop == OH else rows.stop * step)), (images, rows))
+            for images, rows in found
+        ]
+
+    def taps(self, x: Array, y: Array) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """(output positions, pixels that they read) of each tap, the border left out; x and y are those of a block."""
+        found: list[tuple[tuple[slice, ...], tuple[slice, ...]]] = []
+        for i, j in np.ndindex(*self.kernel):
+            out_rows, rows = tap_range(i, x.shape[1], y.shape[1], self.stride[0], self.padding[0])
+            out_columns, columns = tap_range(j, x.shape[2], y.shape[2], self.stride[1], self.padding[1])
+            found.append(((slice(None), out_rows, out_columns), (slice(None), rows, columns)))
+        return found
+
+    def maxima(self, x: Array, y: Array, switches: Array | None) -> None:
+        """Forward, on the windows of a block."""
+        xp, taps = get_array_module(x), self.taps(x, y)
+        y[...] = -np.inf
+        for out, pixels in taps:
+            xp.maximum(y[out], x[pixels], out=y[out])
+        if switches is None:
+            return
+        switches[...] = 0
+        for out, pixels in reversed(taps):  # after a tap that equals the maximum, the taps before it are counted
+            switches += 1
+            switches[out] *= x[pixels] != y[out]
+
+    def to_winners(self, dy: Array, switches: Array, dx: Array) -> None:
+        """Backward, on the windows of a block."""
+        xp = get_array_module(dy)
+        dx[...] = 0
+        for number, (out, pixels) in enumerate(self.taps(dx, dy)):
+            share = workspace("share", dy[out].shape, dy)
+            xp.multiply(dy[out], switches[out] == number, out=share)
+            dx[pixels] += share
+
+
+def pool_2x2(x: Array, y: Array, switches: Array | None) -> None:
+    """Maxima of 2×2 windows side by side, x (n, h, W, C), into y (n, h/2, W/2, C), the winners' numbers into switches.
+
+    An odd last row or column is left out. The rows first: those are long runs of memory.
+    """
+    xp = get_array_module(x)
+    a, b, c, _ = corners(x, y)
+    n, h, w, C = y.shape
+    upper = workspace("upper", (n, h, 2 * w, C), x)
+    xp.maximum(x[:, : 2 * h : 2, : 2 * w], x[:, 1 : 2 * h : 2, : 2 * w], out=upper)
+    xp.maximum(upper[:, :, ::2], upper[:, :, 1::2], out=y)
+    if switches is not None:  # 0 if a is the maximum, else 1 if b is, else 2 if c is, else 3
+        switches[...] = c != y
+        for corner in (b, a):
+            switches += 1
+            switches *= corner != y
+
+
+def unpool_2x2(dy: Array, switches: Array, out: Array) -> None:
+    """dy to the winners, zero to the others of 2×2 windows side by side: (n, h/2, W/2, C) into out (n, h, W, C)."""
+    xp, (_, h, w, _) = get_array_module(dy), dy.shape
+    for number, corner in enumerate(corners(out, dy)):
+        xp.multiply(dy, switches == number, out=corner)
+    out[:, 2 * h :] = 0
+    out[:, :, 2 * w :] = 0
+
+
+def corners(x: Array, y: Array) -> list[Array]:
+    """The four pixels of each 2×2 window in x as four arrays like y, views."""
+    _, h, w, _ = y.shape
+    return [x[:, i : 2 * h : 2, j : 2 * w : 2] for i in (0, 1) for j in (0, 1)]

@@ -10,13 +10,9 @@ torch's formulas (Sutskever et al. 2013; Kingma & Ba 2015, algorithm 1; λ added
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import numpy as np
-
-from ..backend import Array, get_array_module
-
-CHUNK = 1 << 16  # elements: three float32 chunks are 768 KiB
+from ..backend import Array, get_array_module, workspace
+from ..threads import share_out
+from .blocks import chunks
 
 
 def sgd_step(
@@ -32,16 +28,23 @@ def sgd_step(
     """Update value (n,) and velocity (n,) from grad (n,). velocity may be None when momentum is 0, else ValueError."""
     if momentum and velocity is None:
         raise ValueError(f"momentum {momentum} needs a velocity")
-    for part in chunks(value):
-        p, g = value[part], grad[part]
+    xp = get_array_module(value)
+
+    def update(part: slice) -> None:
+        p, g, temporary = value[part], grad[part], workspace("step", (part.stop - part.start,), value)
         if weight_decay:
-            g = g + weight_decay * p
+            xp.multiply(p, weight_decay, out=temporary)
+            temporary += g
+            g = temporary
         if momentum and velocity is not None:
             v = velocity[part]
             v *= momentum
             v += g
             g = g + momentum * v if nesterov else v
-        p -= lr * g
+        xp.multiply(g, lr, out=temporary)
+        p -= temporary
+
+    share_out(update, chunks(value), value)
 
 
 def adam_step(
@@ -61,22 +64,24 @@ def adam_step(
     xp = get_array_module(value)
     scale = lr / (1 - beta1**step)
     correction = (1 - beta2**step) ** 0.5
-    for part in chunks(value):
+
+    def update(part: slice) -> None:
         p, g, m_, v_ = value[part], grad[part], m[part], v[part]
+        first, second = (workspace(name, p.shape, p) for name in ("step", "second step"))
         if weight_decay:
             g = g + weight_decay * p
         m_ *= beta1
-        m_ += (1 - beta1) * g
+        xp.multiply(g, 1 - beta1, out=first)
+        m_ += first
         v_ *= beta2
-        v_ += (1 - beta2) * (g * g)
-        root = xp.sqrt(v_)
-        root /= correction
-        root += eps
-        p -= scale * (m_ / root)
+        xp.multiply(g, g, out=first)
+        first *= 1 - beta2
+        v_ += first
+        xp.sqrt(v_, out=second)
+        second /= correction
+        second += eps
+        xp.multiply(m_, scale, out=first)
+        first /= second
+        p -= first
 
-
-def chunks(a: Array) -> Iterator[slice]:
-    """Slices of CHUNK elements that cover a flat array; one of all on a device, where each launch costs."""
-    step = CHUNK if get_array_module(a) is np else max(1, a.size)
-    for start in range(0, a.size, step):
-        yield slice(start, start + step)
+    share_out(update, chunks(value), value)

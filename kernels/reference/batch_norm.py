@@ -17,6 +17,9 @@ For dx let g = γ·dy = ∂L/∂x̂. x acts on L directly, through μ and throug
 
 When μ and var are constants (running averages, in evaluation) only the first term is left: dx = (γ/σ) · dy.
 
+What usually follows can be had in the same call: y + residual (He et al. 2015, equation 1), then ReLU, then 2×2 max
+pooling. Back, dy goes through these in the opposite order first; what arrives is also the gradient of the residual.
+
 Ioffe & Szegedy 2015, algorithm 1 and section 3; for pictures section 3.2.
 """
 
@@ -25,6 +28,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from .max_pool import max_pool2d_backward, max_pool2d_forward
+from .relu import relu_backward, relu_forward
 
 
 def batch_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,23 +53,44 @@ def batch_norm_forward(
     *,
     eps: float = 1e-5,
     from_batch: bool,
+    residual: np.ndarray | None = None,
+    relu: bool = False,
+    pool: bool = False,
     remember: str | None = "all",
 ) -> tuple[np.ndarray, Any]:
-    """x (…, C), the others (C,) -> y, cache. `from_batch`: mean and var are x's own `batch_moments`."""
+    """x (…, C), the others (C,) -> y, cache. `from_batch`: mean and var are x's own `batch_moments`.
+
+    residual (…, C): y + residual; relu: then max(y, 0); pool: then the maxima of 2×2 windows, (N, H/2, W/2, C).
+    """
+    if pool and not relu:
+        raise ValueError("pool comes with relu only")
     inv_std = 1 / np.sqrt(var + eps)
     y, xhat = np.zeros_like(x), np.zeros_like(x)
     for c in range(x.shape[-1]):
         xhat[..., c] = (x[..., c] - mean[c]) * inv_std[c]
         y[..., c] = gamma[c] * xhat[..., c] + beta[c]
+    if residual is not None:
+        y += residual
+    relu_cache = pool_cache = None
+    if relu:
+        y, relu_cache = relu_forward(y, remember=remember)
+    if pool:
+        y, pool_cache = max_pool2d_forward(y, kernel_size=(2, 2), stride=(2, 2), remember=remember)
+    if remember is None:
+        return y, None
     needs_xhat = remember == "all" or from_batch
-    return y, None if remember is None else (xhat if needs_xhat else None, inv_std, gamma, from_batch)
+    return y, (xhat if needs_xhat else None, inv_std, gamma, from_batch, residual is not None, relu_cache, pool_cache)
 
 
 def batch_norm_backward(
     dy: np.ndarray, cache: Any, *, need_dx: bool = True, need_dparams: bool = True
-) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """dy (…, C) -> dx, dgamma (C,), dbeta (C,); None for what is not needed."""
-    xhat, inv_std, gamma, from_batch = cache
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """dy, y's shape -> dx, dgamma (C,), dbeta (C,), dresidual (…, C); None for what is not needed or was not there."""
+    xhat, inv_std, gamma, from_batch, has_residual, relu_cache, pool_cache = cache
+    if pool_cache is not None:
+        dy = max_pool2d_backward(dy, pool_cache)
+    if relu_cache is not None:
+        dy = relu_backward(dy, relu_cache)
     C = dy.shape[-1]
     M = dy.size // C
     dx, dgamma, dbeta = np.zeros_like(dy), np.zeros(C, dy.dtype), np.zeros(C, dy.dtype)
@@ -75,4 +102,5 @@ def batch_norm_backward(
         if from_batch:
             dx[..., c] -= dbeta[c] / M + xhat[..., c] * dgamma[c] / M
         dx[..., c] *= gamma[c] * inv_std[c]
-    return dx if need_dx else None, dgamma if need_dparams else None, dbeta if need_dparams else None
+    dresidual = dy.copy() if has_residual else None
+    return dx if need_dx else None, dgamma if need_dparams else None, dbeta if need_dparams else None, dresidual

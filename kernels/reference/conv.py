@@ -15,6 +15,8 @@ over the edges that an entry takes part in:
 
 So the backward pass is the forward pass's loop, with the product read in its two other directions.
 
+With `relu` the result is max(y, 0). With `gate`, what that ReLU remembers, dy goes back through the ReLU first.
+
 LeCun, Bottou, Bengio, Haffner 1998, section II.A (convolution); Dumoulin & Visin 2016, sections 2 and 4 (geometry).
 """
 
@@ -25,6 +27,8 @@ from typing import Any
 import numpy as np
 
 from ..geometry import Padding2d, Pair
+from .relu import relu_backward
+from .sums import cleared
 from .windows import conv_windows, group_channels
 
 
@@ -37,6 +41,7 @@ def conv2d_forward(
     padding: Padding2d = ((0, 0), (0, 0)),
     dilation: Pair = (1, 1),
     groups: int = 1,
+    relu: bool = False,
     remember: str | None = "all",
 ) -> tuple[np.ndarray, Any]:
     """x (N, H, W, C), w (F, C/groups, KH, KW), b (F,) or None -> y (N, OH, OW, F), cache."""
@@ -52,19 +57,33 @@ def conv2d_forward(
                 y[n, p, q, f] += w[f, :, i, j] @ x[n, u, v, channels[f]]
         if b is not None:
             y[n, p, q, f] += b[f]
+        if relu:
+            y[n, p, q, f] = max(y[n, p, q, f], 0)
     if remember is None:
         return y, None
     return y, (x if remember == "all" else None, w, b is not None, x.shape, rows, columns, channels)
 
 
 def conv2d_backward(
-    dy: np.ndarray, cache: Any, *, need_dx: bool = True, need_dparams: bool = True
+    dy: np.ndarray,
+    cache: Any,
+    *,
+    need_dx: bool = True,
+    need_dparams: bool = True,
+    out: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    gate: np.ndarray | None = None,
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """dy (N, OH, OW, F) -> dx (N, H, W, C), dw (F, C/groups, KH, KW), db (F,); None for what is not needed."""
+    """dy (N, OH, OW, F) -> dx (N, H, W, C), dw (F, C/groups, KH, KW), db (F,); None for what is not needed.
+
+    out: arrays that dw and db are written into, whatever they hold.
+    gate: the cache of relu_forward for the output; dy is then the gradient behind that ReLU.
+    """
     x, w, has_bias, input_shape, rows, columns, channels = cache
     dx = np.zeros(input_shape, dy.dtype) if need_dx else None
-    dw = np.zeros_like(w) if need_dparams else None
-    db = np.zeros(dy.shape[3], dy.dtype) if need_dparams and has_bias else None
+    dw = cleared(out[0], w.shape, dy.dtype) if need_dparams else None
+    db = cleared(out[1], dy.shape[3:], dy.dtype) if need_dparams and has_bias else None
+    if gate is not None:
+        dy = relu_backward(dy, gate)
     for n, p, q, f in np.ndindex(dy.shape):
         for i, u in rows[p]:
             for j, v in columns[q]:

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .sums import cleared
+
 
 def linear_forward(
     x: np.ndarray, w: np.ndarray, b: np.ndarray | None = None, *, remember: str | None = "all"
@@ -31,13 +33,21 @@ def linear_forward(
 
 
 def linear_backward(
-    dy: np.ndarray, cache: Any, *, need_dx: bool = True, need_dparams: bool = True
+    dy: np.ndarray,
+    cache: Any,
+    *,
+    need_dx: bool = True,
+    need_dparams: bool = True,
+    out: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-    """dy (N, F) -> dx (N, D), dw (F, D), db (F,); None for what is not needed."""
+    """dy (N, F) -> dx (N, D), dw (F, D), db (F,); None for what is not needed.
+
+    out: arrays that dw and db are written into, whatever they hold.
+    """
     x, w, has_bias = cache
     dx = np.zeros((dy.shape[0], w.shape[1]), dy.dtype) if need_dx else None
-    dw = np.zeros_like(w) if need_dparams else None
-    db = np.zeros(dy.shape[1], dy.dtype) if need_dparams and has_bias else None
+    dw = cleared(out[0], w.shape, dy.dtype) if need_dparams else None
+    db = cleared(out[1], dy.shape[1:], dy.dtype) if need_dparams and has_bias else None
     for n, f in np.ndindex(dy.shape):
         if dx is not None:
             dx[n] += dy[n, f] * w[f]

@@ -21,6 +21,7 @@ COMMANDS = {
     "summary": ("minicnn.cli.summary", "Shapes, parameters, multiply-adds and memory of every layer."),
     "gradcheck": ("minicnn.cli.gradcheck", "Check every hand-written backward pass against differences."),
     "exercise": ("minicnn.cli.exercise", "Write a backward pass yourself and have it graded."),
+    "bench": ("minicnn.cli.bench.command", "Time and memory of layers and whole steps, on this machine."),
     "doctor": ("minicnn.cli.doctor", "What this machine has, what is cached, and what would be downloaded."),
 }
 GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
@@ -129,14 +130,14 @@ def _command(module: str) -> Callable[..., Any]:
 
 
 def _check_kernels() -> None:
-    """Raise MinicnnError when MINICNN_KERNELS names no family of kernels."""
+    """Raise MinicnnError when MINICNN_KERNELS, or another variable that the kernels read, makes no sense."""
     from minicnn import kernels
     from minicnn.errors import MinicnnError
 
     try:
         kernels.choose("conv2d_forward")
     except ValueError as error:
-        raise MinicnnError(f"MINICNN_KERNELS: {error}") from None
+        raise MinicnnError(str(error)) from None
 
 
 def _stop(text: str, status: int) -> None:

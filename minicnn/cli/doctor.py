@@ -34,10 +34,7 @@ def findings() -> list[tuple[str, str]]:
         ("executable", sys.executable),
         ("cores", str(os.cpu_count())),
         ("matrix product", blas()),
-        (
-            "kernels",
-            f"{kernels.choose('conv2d_forward').__name__.rpartition('.')[2]} (of {', '.join(kernels.FAMILIES)})",
-        ),
+        ("kernels", kernels_in_use()),
         ("GPU", why_no_gpu() or "CuPy can use it"),
         ("MINICNN_DATA", setting("MINICNN_DATA")),
         ("cache", str(cache_folder())),
@@ -46,6 +43,24 @@ def findings() -> list[tuple[str, str]]:
     shipped = [name for name in models.ARCHITECTURES if models.has_weights(name)]
     found.append(("weights shipped", ", ".join(shipped) or "none"))
     return found
+
+
+def kernels_in_use() -> str:
+    """The family that computes float32 here, and why it is that one."""
+    from ..kernels.native import library
+
+    family = kernels.choose("conv2d_forward").__name__.rpartition(".")[2]
+    asked = os.environ.get("MINICNN_KERNELS")
+    if family == "native":
+        threads = library.threads()
+        return f"native: {library.library().level}, {threads} thread{'s' * (threads > 1)}; float64 by array"
+    if asked == family:
+        return f"{family}: MINICNN_KERNELS={asked}"
+    try:
+        library.library()
+    except library.Unavailable as reason:
+        return f"{family}: native kernels: {reason}"
+    return family  # inside `kernels.using`
 
 
 def where(name: str) -> str:

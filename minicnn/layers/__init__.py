@@ -3,12 +3,13 @@
 from .activations import GuidedReLU, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh, backward_rule
 from .containers import Concat, Container, Residual, Sequential
 from .conv import Conv1d, Conv2d
+from .fusion import unfused
 from .layer import Layer, Memory, Remember, Shape, accumulate, evaluating
 from .linear import Flatten, Linear
 from .norm import BatchNorm1d, BatchNorm2d, LocalResponseNorm, Normalize, Scale
 from .pool import AdaptiveAvgPool2d, AvgPool2d, MaxPool2d
 from .registry import Example, register, registered
-from .shape import Dropout, ZeroPad2d
+from .shape import Dropout, PadShortcut, ZeroPad2d
 
 __all__ = [
     "AdaptiveAvgPool2d",
@@ -30,6 +31,7 @@ __all__ = [
     "MaxPool2d",
     "Memory",
     "Normalize",
+    "PadShortcut",
     "ReLU",
     "Remember",
     "Residual",
@@ -45,4 +47,5 @@ __all__ = [
     "evaluating",
     "register",
     "registered",
+    "unfused",
 ]

@@ -11,7 +11,7 @@ from .. import kernels
 from ..errors import MinicnnError
 from ..kernels.array.relu import RULES
 from ..kernels.backend import Array
-from .layer import Layer, Remember, Shape
+from .layer import Layer, Memory, Remember, Shape, channels_last
 from .registry import Example, register
 
 
@@ -25,6 +25,11 @@ class ReLU(Layer):
 
     def compute(self, x: Array, remember: Remember) -> tuple[Array, Any]:
         return kernels.relu_forward(x, remember=remember)
+
+    def rectified(self, y: Array, remember: Remember) -> None:
+        """Remember a forward pass whose output another kernel has computed: the signs of y are those of x."""
+        _, cache = kernels.relu_forward(channels_last(y), rectified=True, remember=remember)
+        self._memory = Memory(remember, cache, y.shape, y.shape, y.dtype)
 
     def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
         return kernels.relu_backward(dy, cache, rule=self.rule)

@@ -6,12 +6,14 @@ adding gradients on the way); `forward` and `backward` are the two without anyth
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ..errors import MinicnnError
 from ..kernels.backend import Array, get_array_module
 from .activations import ReLU
 from .conv import Conv2d
+from .fusion import ALONE, Fusion, fusion_of, plain, separate
 from .layer import Layer, Remember, Shape, add_gradients, channels_first
 from .linear import Linear
 from .norm import BatchNorm2d
@@ -38,6 +40,7 @@ class Container(Layer):
         if not name or name in RESERVED or "." in name:
             raise MinicnnError(f"a layer cannot be called {name!r}")
         self._children[name] = layer
+        self.forget()
         self.name_paths(self.path + "." if self.path else "")
 
     def name_paths(self, prefix: str = "") -> None:
@@ -77,60 +80,122 @@ class Container(Layer):
         return sum(child.memory(shape) for child, shape in self.inputs(input_shape))
 
     def trace_child(
-        self, name: str, x: Array, wanted: set[str], remember: Remember, need_y: bool = True
+        self, name: str, x: Array, wanted: set[str], remember: Remember, need_y: bool = True, **fused: Any
     ) -> tuple[Array | None, dict[str, Array]]:
         """`trace` of one child; what is found is named relative to this container."""
         inner = below(name, wanted)
-        y, found = self._children[name].trace(x, inner | {""} if need_y or name in wanted else inner, remember)
+        y, found = self._children[name].trace(x, inner | {""} if need_y or name in wanted else inner, remember, **fused)
         found = {f"{name}.{path}": activation for path, activation in found.items()}
         if name in wanted and y is not None:
             found[name] = y
         return y, found
 
     def inject_child(
-        self, name: str, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool
+        self, name: str, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool, **fused: Any
     ) -> Array | None:
         """`inject` into one child, with the gradients that are meant for it and for the layers inside it."""
+        dy = self.added(name, dy, grads)
+        inner = {path: grads[f"{name}.{path}"] for path in below(name, grads)}
+        return self._children[name].inject(dy, inner, need_dx, need_dparams, **fused)
+
+    def added(self, name: str, dy: Array | None, grads: Grads) -> Array | None:
+        """dy and the gradient that is meant for the layer `name`."""
         extra = grads.get(name)
         if dy is not None and extra is not None and dy.shape != extra.shape:
             raise self._children[name].error(f"expected a gradient {tuple(dy.shape)}, got {tuple(extra.shape)}")
-        dy = add_gradients(dy, extra)
-        inner = {path: grads[f"{name}.{path}"] for path in below(name, grads)}
-        return self._children[name].inject(dy, inner, need_dx, need_dparams)
+        return add_gradients(dy, extra)
 
 
 def below(name: str, paths: set[str] | Grads) -> set[str]:
     """The paths that lie inside the layer `name`, relative to it."""
-    return {path[len(name) + 1 :] for path in paths if path.startswith(name + ".")} if paths else set()
+    start = name + "."
+    return {path[len(start) :] for path in paths if path.startswith(start)} if paths else set()
 
 
 class Chain(Container):
-    """What Sequential and Residual share: layers that run one after another."""
+    """What Sequential and Residual share: layers that run one after another, some of them as one (fusion.py)."""
+
+    _groups: tuple[tuple[str, ...], ...] = ()  # of the last forward pass: names of layers that ran as one
 
     def chain(self) -> list[str]:
         """The names of those layers, in order."""
         return list(self._children)
 
+    def forget(self) -> None:
+        super().forget()
+        self._groups = ()
+
     def trace_chain(
-        self, x: Array, wanted: set[str], remember: Remember, need_y: bool
+        self, x: Array, wanted: set[str], remember: Remember, need_y: bool, **at_end: Any
     ) -> tuple[Array | None, dict[str, Array]]:
+        """`at_end`: what the last layer's kernel computes beside the layer."""
         names, found = self.chain(), {}
         asked = [i for i, name in enumerate(names) if name in wanted or below(name, wanted)]
         depth = len(names) if need_y else 1 + max(asked, default=-1)  # run no deeper than the deepest layer asked for
-        for name in names[depth:]:
+        for name in names:
             self._children[name].forget()
         y: Array | None = x
-        for i, name in enumerate(names[:depth]):
-            y, more = self.trace_child(name, y, wanted, remember, need_y or i + 1 < depth)
+        groups, done = [], 0
+        while done < depth:
+            fusion = self.fusion(names[done:depth], wanted, remember)
+            name, *behind = group = tuple(names[done : done + len(fusion.types)])
+            done += len(group)
+            fused = fusion.options if done < len(names) else {**fusion.options, **at_end}
+            y, more = self.trace_child(name, y, wanted, remember, need_y or done < depth, **fused)
             found.update(more)
+            if behind and y is not None:
+                if group[-1] in wanted:
+                    found[group[-1]] = y
+                relu = self._children[behind[0]]
+                if remember and isinstance(self._children[name], Conv2d) and isinstance(relu, ReLU):
+                    relu.rectified(y, remember)
+            groups.append(group)
+        self._groups = (*groups, *((name,) for name in names[depth:]))
         return y, found
+
+    def fusion(self, names: Sequence[str], wanted: set[str] | Grads, remember: Remember) -> Fusion:
+        """How many of these layers can run as one, and by which options."""
+        fusion = fusion_of([self._children[name] for name in names[:3]], remember)
+        return ALONE if fusion is not ALONE and self.inside(names[: len(fusion.types)], wanted) else fusion
+
+    def inside(self, group: Sequence[str], wanted: set[str] | Grads) -> bool:
+        """Whether any of the names lies inside a group, where one kernel computes all of it: its end may be named."""
+        ends = [f"{name}.{path}".rstrip(".") for name in group[:-1] for path in ("", self._children[name].end()[0])]
+        return any(name in wanted for name in ends)
 
     def inject_chain(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
         names = self.chain()
         first = 0 if need_dx else next((i for i, n in enumerate(names) if self._children[n].parameters()), len(names))
-        for i in reversed(range(first, len(names))):  # without dx, nothing before the first parameter needs a gradient
-            dy = self.inject_child(names[i], dy, grads, need_dx or i > first, need_dparams)
+        start = len(names)  # without dx, nothing before the first parameter needs a gradient
+        for group in reversed(self._groups or [(name,) for name in names]):
+            head, *behind = group
+            start -= len(group)
+            if start < first:
+                break
+            fused: dict[str, Any] = {}
+            if behind and not self.inside(group, grads) and all(plain(self._children[name]) for name in behind):
+                dy = self.added(behind[-1], dy, grads)
+                fused = self.gate(behind[0])
+            elif behind:
+                self.separate_group(group)
+                for name in reversed(behind):
+                    dy = self.inject_child(name, dy, grads, True, need_dparams)
+            dy = self.inject_child(head, dy, grads, need_dx or start > first, need_dparams, **fused)
+            for name in behind:
+                self._children[name].used()
         return dy if need_dx else None
+
+    def gate(self, name: str) -> dict[str, Any]:
+        """What a ReLU remembers, for the kernel of the convolution before it, which goes back through both."""
+        memory = self._children[name]._memory
+        return {"gate": memory.cache} if memory else {}
+
+    def separate_group(self, group: Sequence[str]) -> None:
+        """Give each layer of a group the memory that it would have, had it run by itself."""
+        if not self.gate(group[1]):  # a convolution and its ReLU have it anyway
+            y = self._children[group[0]].separate()
+            for name in group[1:]:
+                y = self._children[name].forward(y, remember="all")
 
     def chain_output_shape(self, input_shape: Shape) -> Shape:
         for name in self.chain():
@@ -169,30 +234,56 @@ class Sequential(Chain):
 class Residual(Chain):
     """y = layers(x) + shortcut(x) (He et al. 2015, equation 1); without a shortcut layer it is x itself."""
 
+    _straight: Array | None = None  # what the last layer's kernel added, in the last forward pass
+
     def chain(self) -> list[str]:
         return [name for name in self._children if name != "shortcut"]
 
-    def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
-        need_y = "" in wanted
-        y, found = self.trace_chain(x, wanted, remember, need_y)
+    def end(self) -> tuple[str, Layer]:
+        """A batch norm at the end adds the shortcut as it writes."""
+        name = self.chain()[-1] if self.chain() else ""
+        return (name, self._children[name]) if name and type(self._children[name]) is BatchNorm2d else ("", self)
+
+    def trace(
+        self, x: Array, wanted: set[str], remember: Remember, **fused: Any
+    ) -> tuple[Array | None, dict[str, Array]]:
+        self.forget()
+        need_y, (end, _), found = "" in wanted, self.end(), {}
         straight: Array | None = x
-        if "shortcut" in self._children:
-            self._children["shortcut"].forget()
-            if need_y or "shortcut" in wanted or below("shortcut", wanted):
-                straight, more = self.trace_child("shortcut", x, wanted, remember, need_y)
-                found.update(more)
+        if "shortcut" in self._children and (need_y or "shortcut" in wanted or below("shortcut", wanted)):
+            straight, found = self.trace_child("shortcut", x, wanted, remember, need_y)
+        if need_y and end and end not in wanted and not separate(remember, norm=True):
+            self._straight = straight if remember else None
+            y, more = self.trace_chain(x, wanted, remember, need_y, residual=straight, **fused)
+            return y, found | more
+        y, more = self.trace_chain(x, wanted, remember, need_y)
         if not need_y:
-            return None, found
+            return None, found | more
         assert y is not None and straight is not None
         if y.shape != straight.shape:
             raise self.error(f"the layers give {y.shape[1:]}, the shortcut {straight.shape[1:]}")
-        return y + straight, found
+        return add_gradients(y, straight), found | more
 
-    def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
+    def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool, **fused: Any) -> Array | None:
+        end, norm = self.end()
+        if end in grads and self._straight is not None:
+            self.separate()
         dx = self.inject_chain(dy, grads, need_dx, need_dparams)
+        if self._straight is not None and dy is not None and isinstance(norm, BatchNorm2d):
+            dy = norm.take_residual_gradient()
+            if norm._memory is None:  # it was kept for one backward pass
+                self._straight = None
         if "shortcut" in self._children:
             dy = self.inject_child("shortcut", dy, grads, need_dx, need_dparams)
         return add_gradients(dx, dy) if need_dx else None
+
+    def separate(self) -> Array:
+        straight, self._straight = self._straight, None
+        return add_gradients(self.end()[1].separate(), straight)
+
+    def forget(self) -> None:
+        super().forget()
+        self._straight = None
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return self.chain_output_shape(input_shape)

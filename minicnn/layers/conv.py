@@ -11,7 +11,7 @@ from ..initialization import he_normal, zeros
 from ..kernels.backend import Array
 from ..kernels.geometry import Pair, conv_output_size
 from ..parameter import Init, Parameter
-from .layer import Layer, Remember, Shape, accumulate
+from .layer import Layer, Remember, Shape, accumulate, places
 from .registry import Example, register
 
 
@@ -103,7 +103,7 @@ class Conv2d(Convolution):
         if min(*self.stride, *self.dilation) < 1 or min(*self.padding[0], *self.padding[1]) < 0:
             raise self.error(f"stride {stride}, dilation {dilation}, padding {padding}: expected 1 or more, 0 or more")
 
-    def compute(self, x: Array, remember: Remember) -> tuple[Array, Any]:
+    def compute(self, x: Array, remember: Remember, *, relu: bool = False) -> tuple[Array, Any]:
         return kernels.conv2d_forward(
             x,
             self.effective_weight(),
@@ -112,11 +112,13 @@ class Conv2d(Convolution):
             padding=self.padding,
             dilation=self.dilation,
             groups=self.groups,
+            relu=relu,
             remember=remember,
         )
 
-    def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
-        dx, dw, db = kernels.conv2d_backward(dy, cache, need_dx=need_dx, need_dparams=need_dparams)
+    def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool, *, gate: Any = None) -> Array | None:
+        out = places(self.weight, self.bias)
+        dx, dw, db = kernels.conv2d_backward(dy, cache, need_dx=need_dx, need_dparams=need_dparams, out=out, gate=gate)
         accumulate(self.weight, dw)
         accumulate(self.bias, db)
         return dx

@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from .. import kernels
 from ..errors import MinicnnError, nearest
 from ..kernels.backend import Array, get_array_module
 from ..parameter import Buffer, Parameter, pack, to_host, transfer
 
-Remember = Literal["all", "input"] | None
+Remember = Literal["all", "once", "input"] | None
 Shape = tuple[int, ...]
 L = TypeVar("L", bound="Layer")
 
@@ -34,15 +35,16 @@ class Memory(NamedTuple):
 class Layer:
     """Base of all layers. Arrays are (N, C, H, W), (N, C, L) or (N, D), float32 or float64.
 
-    `forward(x, remember=)` keeps what `backward` needs: "all"; "input", only what the gradient at the input needs;
-    None, nothing. `backward(dy)` returns dx and adds to each parameter's `grad`. It may be called again with another
-    dy until the next forward. A dy of None means zero and costs nothing.
+    `forward(x, remember=)` keeps what `backward` needs: "all"; "once", the same until `backward` has used it; "input",
+    only what the gradient at the input needs; None, nothing. `backward(dy)` returns dx and adds to each parameter's
+    `grad`. It may be called again with another dy until the next forward. A dy of None means zero and costs nothing.
     """
 
     ndim: ClassVar[int | None] = None  # dimensions that the input must have, the batch included
     path = ""  # the layer's name in its network, set by the container
     training = True
     _memory: Memory | None = None
+    _seen: Any = None  # the kind of input that was checked last, and was right
 
     # What a new layer writes ------------------------------------------------------------------------------------
 
@@ -72,18 +74,26 @@ class Layer:
 
     # The two passes ---------------------------------------------------------------------------------------------
 
-    def forward(self, x: Array, *, remember: Remember = "all") -> Array:
-        """x (N, …) -> y (N, …). Raises MinicnnError that names the layer for a wrong shape or dtype."""
+    def forward(self, x: Array, *, remember: Remember = "all", **fused: Any) -> Array:
+        """x (N, …) -> y (N, …). Raises MinicnnError that names the layer for a wrong shape or dtype.
+
+        `fused`: options of `compute`, for what the same kernel computes behind the layer (fusion.py).
+        """
         self.forget()
         self.check_input(x)
-        y, cache = self.compute(channels_last(x), remember)
+        y, cache = self.compute(channels_last(x), "all" if remember == "once" else remember, **fused)
         y = channels_first(y)
         if remember is not None:
             self._memory = Memory(remember, cache, x.shape, y.shape, x.dtype)
         return y
 
-    def backward(self, dy: Array | None, *, need_dx: bool = True, need_dparams: bool = True) -> Array | None:
-        """dy, the shape of y -> dx, the shape of x (None when not needed); adds to the parameters' `grad`."""
+    def backward(
+        self, dy: Array | None, *, need_dx: bool = True, need_dparams: bool = True, **fused: Any
+    ) -> Array | None:
+        """dy, the shape of y -> dx, the shape of x (None when not needed); adds to the parameters' `grad`.
+
+        `fused`: options of `pullback`, for a dy behind what `forward` computed along.
+        """
         if dy is None:
             return None
         memory = self._memory
@@ -96,26 +106,37 @@ class Layer:
             raise self.error(
                 f"backward: expected dy {memory.output_shape} {memory.dtype}, got {tuple(dy.shape)} {dy.dtype}"
             )
-        dx = self.pullback(channels_last(dy), memory.cache, need_dx, need_dparams)
+        dx = self.pullback(channels_last(dy), memory.cache, need_dx, need_dparams, **fused)
+        self.used()
         return channels_first(dx) if need_dx and dx is not None else None
 
     def forget(self) -> None:
         """Drop what was kept for the backward pass."""
         self._memory = None
 
+    def used(self) -> None:
+        """The memory has done its work: what was kept for one backward pass goes."""
+        if self._memory is not None and self._memory.remember == "once":
+            self.forget()
+
     def check_input(self, x: Array) -> None:
         """Raise MinicnnError when x is not an array that this layer can take."""
+        own = next((value.value for value in vars(self).values() if type(value) is Parameter), x)
+        like = type(x), getattr(x, "dtype", None), getattr(x, "shape", ()), type(own), own.dtype
+        if like == self._seen:
+            return
+        self._seen = None
         xp = get_array_module(x)  # TypeError for what is no array
         if self.ndim and x.ndim != self.ndim:
             raise self.error(f"expected {self.ndim} dimensions, got {tuple(x.shape)}")
         if x.ndim < 2 or 0 in x.shape[1:]:
             raise self.error(f"expected (N, C, …), none but N of them 0, got {tuple(x.shape)}")
-        own = next((parameter.value for parameter in self.own_parameters().values()), x)
         if x.dtype != own.dtype or x.dtype.kind != "f":
             raise self.error(f"expected {own.dtype if own.dtype.kind == 'f' else 'float32'}, got {x.dtype}")
         if get_array_module(own) is not xp:
             raise self.error(f"its weights are {get_array_module(own).__name__} arrays, got one of {xp.__name__}")
         self.output_shape(tuple(x.shape[1:]))
+        self._seen = like
 
     def error(self, text: str) -> MinicnnError:
         """An error that says which layer it happened in."""
@@ -127,13 +148,25 @@ class Layer:
         """The layers inside, by name."""
         return {}
 
-    def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
+    def trace(
+        self, x: Array, wanted: set[str], remember: Remember, **fused: Any
+    ) -> tuple[Array | None, dict[str, Array]]:
         """-> y and the wanted activations, by path relative to this layer ("" is y itself)."""
-        return self.forward(x, remember=remember), {}
+        return self.forward(x, remember=remember, **fused), {}
 
-    def inject(self, dy: Array | None, grads: Mapping[str, Array], need_dx: bool, need_dparams: bool) -> Array | None:
+    def inject(
+        self, dy: Array | None, grads: Mapping[str, Array], need_dx: bool, need_dparams: bool, **fused: Any
+    ) -> Array | None:
         """`backward` from dy and from further gradients at layers inside, by relative path."""
-        return self.backward(dy, need_dx=need_dx, need_dparams=need_dparams)
+        return self.backward(dy, need_dx=need_dx, need_dparams=need_dparams, **fused)
+
+    def end(self) -> tuple[str, Layer]:
+        """The path and the layer whose kernel writes this layer's output, for layers behind it to be computed along."""
+        return "", self
+
+    def separate(self) -> Array:
+        """The output without what was computed along in the last forward pass; the memory becomes the one for that."""
+        raise TypeError(f"{type(self).__name__} computes nothing along")
 
     # Walks --------------------------------------------------------------------------------------------------------
 
@@ -291,21 +324,25 @@ def evaluating(net: Layer) -> Iterator[None]:
             layer.training = training
 
 
+def places(*parameters: Parameter | None) -> tuple[Array | None, ...]:
+    """Where a kernel may write the gradients of parameters at once, in place of an array that is added afterwards."""
+    return tuple(None if parameter is None else parameter.blank_grad for parameter in parameters)
+
+
 def accumulate(parameter: Parameter | None, gradient: Array | None) -> None:
     """Add to a parameter's gradient (nothing, where either is None)."""
     if parameter is not None and gradient is not None:
-        parameter.grad += gradient
+        parameter.accumulate(gradient)
 
 
 def channels_last(x: Array) -> Array:
     """(N, C, H, W) -> contiguous (N, H, W, C); free where the memory already lies so, as it does between layers."""
-    xp = get_array_module(x)
-    return xp.ascontiguousarray(xp.moveaxis(x, 1, -1) if x.ndim > 2 else x)
+    return get_array_module(x).ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1) if x.ndim > 2 else x)
 
 
 def channels_first(y: Array) -> Array:
     """(N, H, W, C) -> (N, C, H, W), a view."""
-    return get_array_module(y).moveaxis(y, -1, 1) if y.ndim > 2 else y
+    return y.transpose(0, -1, *range(1, y.ndim - 1)) if y.ndim > 2 else y
 
 
 def own_copy(a: Array) -> Array:
@@ -317,4 +354,4 @@ def add_gradients(a: Array | None, b: Array | None) -> Array | None:
     """Their sum, where None means zero."""
     if a is None or b is None:
         return b if a is None else a
-    return a + b
+    return channels_first(kernels.add(channels_last(a), channels_last(b)))

@@ -9,7 +9,7 @@ from .. import kernels
 from ..initialization import he_normal, zeros
 from ..kernels.backend import Array
 from ..parameter import Init, Parameter
-from .layer import Layer, Remember, Shape, accumulate, channels_first, channels_last
+from .layer import Layer, Remember, Shape, accumulate, channels_first, channels_last, places
 from .registry import Example, register
 
 
@@ -34,7 +34,8 @@ class Linear(Layer):
         return kernels.linear_forward(x, self.weight.value, bias, remember=remember)
 
     def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
-        dx, dw, db = kernels.linear_backward(dy, cache, need_dx=need_dx, need_dparams=need_dparams)
+        out = places(self.weight, self.bias)
+        dx, dw, db = kernels.linear_backward(dy, cache, need_dx=need_dx, need_dparams=need_dparams, out=out)
         accumulate(self.weight, dw)
         accumulate(self.bias, db)
         return dx

@@ -12,7 +12,7 @@ from .. import kernels
 from ..initialization import ones, zeros
 from ..kernels.backend import Array, get_array_module
 from ..parameter import Buffer, Init, Parameter, to_host
-from .layer import Layer, Remember, Shape, accumulate
+from .layer import Layer, Remember, Shape, accumulate, channels_first, channels_last
 from .registry import Example, register
 
 
@@ -33,10 +33,18 @@ class BatchNorm(Layer):
         self.running_mean = Buffer(np.zeros(num_features, np.float32))
         self.running_var = Buffer(np.ones(num_features, np.float32))
 
-    def compute(self, x: Array, remember: Remember) -> tuple[Array, Any]:
-        xp = get_array_module(x)
-        gamma = xp.ones(self.num_features, x.dtype) if self.weight is None else self.weight.value
-        beta = xp.zeros(self.num_features, x.dtype) if self.bias is None else self.bias.value
+    _residual_gradient: Array | None = None  # of the last backward pass, where the kernel had added a residual
+    _fused_pass: tuple[Array, Array, Array, bool] | None = None
+
+    def compute(self, x: Array, remember: Remember, **fused: Any) -> tuple[Array, Any]:
+        """`fused`: residual (N, C, H, W), relu and pool of the kernel."""
+        residual = fused.get("residual")
+        if residual is not None:
+            fused["residual"] = residual = channels_last(residual)
+            if residual.shape != x.shape:
+                raise self.error(
+                    f"the layers give {channels_first(x).shape[1:]}, the shortcut {channels_first(residual).shape[1:]}"
+                )
         if self.training:
             count = x.size // self.num_features
             if count < 2:
@@ -45,16 +53,44 @@ class BatchNorm(Layer):
             self.update_running_averages(mean, var, count)
         else:
             mean, var = (b.value.astype(x.dtype, copy=False) for b in (self.running_mean, self.running_var))
+        if fused and remember:
+            self._fused_pass = x, mean, var, self.training
+        return self.normalize(x, mean, var, self.training, remember, **fused)
+
+    def normalize(
+        self, x: Array, mean: Array, var: Array, from_batch: bool, remember: Remember, **fused: Any
+    ) -> tuple[Array, Any]:
+        """The kernel, with this layer's factors."""
+        xp = get_array_module(x)
+        gamma = xp.ones(self.num_features, x.dtype) if self.weight is None else self.weight.value
+        beta = xp.zeros(self.num_features, x.dtype) if self.bias is None else self.bias.value
         return kernels.batch_norm_forward(
-            x, mean, var, gamma, beta, eps=self.eps, from_batch=self.training, remember=remember
+            x, mean, var, gamma, beta, eps=self.eps, from_batch=from_batch, remember=remember, **fused
         )
+
+    def separate(self) -> Array:
+        assert self._fused_pass is not None and self._memory is not None
+        y, cache = self.normalize(*self._fused_pass, self._memory.remember)
+        y = channels_first(y)
+        self._memory = self._memory._replace(cache=cache, output_shape=y.shape)
+        return y
+
+    def take_residual_gradient(self) -> Array | None:
+        """The gradient at the residual, (N, C, H, W), from the last backward pass; it is the caller's from then on."""
+        taken, self._residual_gradient = self._residual_gradient, None
+        return taken
+
+    def forget(self) -> None:
+        super().forget()
+        self._fused_pass = None
 
     def update_running_averages(self, mean: Array, var: Array, count: int) -> None:
         for buffer, new in ((self.running_mean, mean), (self.running_var, var * (count / (count - 1)))):
             buffer.value[...] = (1 - self.momentum) * buffer.value + self.momentum * new
 
     def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
-        dx, dgamma, dbeta = kernels.batch_norm_backward(dy, cache, need_dx=need_dx, need_dparams=need_dparams)
+        dx, dgamma, dbeta, residual = kernels.batch_norm_backward(dy, cache, need_dx=need_dx, need_dparams=need_dparams)
+        self._residual_gradient = None if residual is None else channels_first(residual)
         accumulate(self.weight, dgamma)
         accumulate(self.bias, dbeta)
         return dx

@@ -67,3 +67,46 @@ class ZeroPad2d(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         C, H, W = input_shape
         return C, H + sum(self.padding[0]), W + sum(self.padding[1])
+
+
+@register(
+    Example({"in_channels": 2, "out_channels": 6, "stride": 2}, (2, 5, 6)),
+    Example({"in_channels": 3, "out_channels": 4, "stride": 1}, (3, 2, 3)),
+)
+class PadShortcut(Layer):
+    """The shortcut without parameters past a block with more channels (He et al. 2015, section 3.3, option A).
+
+    (N, C, H, W) -> (N, out_channels, ⌈H/stride⌉, ⌈W/stride⌉): every stride-th row and column, and channels of zeros,
+    half of them before and half behind, as most implementations for CIFAR put them. The paper does not say where, and
+    nothing depends on it: the weights around learn either order.
+    """
+
+    ndim = 4
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 2) -> None:
+        if not 1 <= in_channels <= out_channels or stride < 1:
+            raise self.error(
+                f"{in_channels} -> {out_channels} channels, stride {stride}: expected no fewer channels, 1 or more"
+            )
+        self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
+        before = (out_channels - in_channels) // 2
+        self.place = slice(before, before + in_channels)  # of x among the channels of y
+
+    def compute(self, x: Array, remember: Remember) -> tuple[Array, Any]:
+        seen = x[:, :: self.stride, :: self.stride]
+        y = get_array_module(x).zeros((*seen.shape[:3], self.out_channels), x.dtype)
+        y[..., self.place] = seen
+        return y, x.shape
+
+    def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
+        dx = get_array_module(dy).zeros(cache, dy.dtype)
+        dx[:, :: self.stride, :: self.stride] = dy[..., self.place]
+        return dx
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if input_shape[0] != self.in_channels:
+            raise self.error(f"expected {self.in_channels} channels, got {input_shape[0]} in {input_shape}")
+        return self.out_channels, *(-(-size // self.stride) for size in input_shape[1:])
+
+    def describe(self) -> str:
+        return f"{self.in_channels}→{self.out_channels}, stride {self.stride}"

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from minicnn import kernels
 from minicnn.errors import MinicnnError
 from minicnn.experiments.visualize import choices, visualize
 from minicnn.image import L2, ClassScore, LogProbability, Pixels, Sum, TotalVariation, Unit, ValidPixels
@@ -82,7 +83,8 @@ def test_a_unit_without_a_gradient_at_the_start_is_woken(small):
 
 
 def test_the_picture_is_made_on_the_networks_device(small, on):
-    expected = visualize(small, "cat", steps=4)
+    with kernels.using("array"):  # the same sums in the same order: where a pool's inputs tie, rounding decides
+        expected = visualize(small, "cat", steps=4)
     on.place(small)
     there = visualize(small, "cat", steps=4)
     assert get_array_module(there) is on.xp

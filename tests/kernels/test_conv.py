@@ -44,26 +44,33 @@ CASES: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
 }
 
 
+def gate_of(ops: Any, y: np.ndarray, relu: bool) -> dict[str, Any]:
+    """What the backward pass of a convolution gets for the ReLU that it ended in."""
+    return {"gate": ops.relu_forward(y, rectified=True)[1]} if relu else {}
+
+
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest) -> tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]:
     return CASES[request.param]
 
 
+@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no_bias"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_torch_computes_the_same(ops: Any, torch: Any, rng: Any, case: Any, dtype: str, bias: bool) -> None:
+def test_torch_computes_the_same(ops: Any, torch: Any, rng: Any, case: Any, dtype: str, bias: bool, relu: bool) -> None:
     x_shape, w_shape, options = case
     x, w = normal(rng, x_shape, dtype), normal(rng, w_shape, dtype)
     b = normal(rng, w_shape[:1], dtype) if bias else None
-    y, cache = ops.conv2d_forward(x, w, b, **options)
+    y, cache = ops.conv2d_forward(x, w, b, **options, relu=relu)
     dy = normal(rng, y.shape, dtype)
-    dx, dw, db = ops.conv2d_backward(dy, cache)
+    dx, dw, db = ops.conv2d_backward(dy, cache, **gate_of(ops, y, relu))
 
     def function(x: Any, w: Any, b: Any) -> Any:
         rows, columns = options.get("padding", ((0, 0), (0, 0)))
         padded = torch.nn.functional.pad(x, (*columns, *rows))
         rest = {key: value for key, value in options.items() if key != "padding"}
-        return torch.nn.functional.conv2d(padded, w, b, **rest)
+        y = torch.nn.functional.conv2d(padded, w, b, **rest)
+        return torch.relu(y) if relu else y
 
     expected = torch_gradients(torch, function, channels_first(x), w, b, dy=channels_first(dy))
     assert_agree(y, channels_last(expected[0]))
@@ -158,21 +165,25 @@ def test_the_families_agree_in_any_geometry(geometry: Any, bias: bool, seed: int
             assert_agree(actual, wanted)
 
 
+@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
 @pytest.mark.parametrize("bytes_in_a_block", [1, 1500, 4000])
 def test_the_size_of_the_blocks_changes_nothing(
-    monkeypatch: pytest.MonkeyPatch, rng: Any, case: Any, bytes_in_a_block: int
+    monkeypatch: pytest.MonkeyPatch, rng: Any, case: Any, bytes_in_a_block: int, relu: bool
 ) -> None:
-    monkeypatch.setattr("minicnn.kernels.array.conv.BLOCK_BYTES", bytes_in_a_block)
+    monkeypatch.setattr("minicnn.kernels.array.patches.BLOCK_BYTES", bytes_in_a_block)
     x_shape, w_shape, options = case
-    x, w = normal(rng, (3, *x_shape[1:])), normal(rng, w_shape)
-    expected, reference_cache = family("reference").conv2d_forward(x, w, **options)
-    y, cache = family("array").conv2d_forward(x, w, **options)
+    x, w, b = normal(rng, (3, *x_shape[1:])), normal(rng, w_shape), normal(rng, w_shape[:1])
+    expected, reference_cache = family("reference").conv2d_forward(x, w, b, **options, relu=relu)
+    y, cache = family("array").conv2d_forward(x, w, b, **options, relu=relu)
     assert_agree(y, expected)
     dy = normal(rng, y.shape)
-    dx, dw, _ = family("array").conv2d_backward(dy, cache)
-    expected_dx, expected_dw, _ = family("reference").conv2d_backward(dy, reference_cache)
-    assert_agree(dx, expected_dx)
-    assert_agree(dw, expected_dw)
+    gradients = family("array").conv2d_backward(dy, cache, **gate_of(family("array"), y, relu))
+    for actual, wanted in zip(
+        gradients,
+        family("reference").conv2d_backward(dy, reference_cache, **gate_of(family("reference"), y, relu)),
+        strict=True,
+    ):
+        assert_agree(actual, wanted)
 
 
 def test_overlapping_windows_add_their_gradients(ops: Any) -> None:
@@ -204,3 +215,45 @@ def test_the_kernel_is_not_flipped(ops: Any) -> None:
 def test_impossible_geometry_is_refused(ops: Any, x_shape: Any, w_shape: Any, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ops.conv2d_forward(np.zeros(x_shape), np.zeros(w_shape), **options)
+
+
+@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
+def test_whole_rows_in_place_of_patches_give_the_same(
+    monkeypatch: pytest.MonkeyPatch, rng: Any, case: Any, relu: bool
+) -> None:
+    monkeypatch.setattr("minicnn.kernels.array.bands.POSITIONS", 0)
+    x_shape, w_shape, options = case
+    x, w, b = normal(rng, x_shape), normal(rng, w_shape), normal(rng, w_shape[:1])
+    expected, reference_cache = family("reference").conv2d_forward(x, w, b, **options, relu=relu)
+    y, cache = family("array").conv2d_forward(x, w, b, **options, relu=relu)
+    assert_agree(y, expected)
+    dy = normal(rng, y.shape)
+    wanted = family("reference").conv2d_backward(dy, reference_cache, **gate_of(family("reference"), y, relu))
+    out = (np.full_like(w, np.nan), np.full_like(b, np.nan))
+    for actual, gradient in zip(
+        family("array").conv2d_backward(dy, cache, out=out, **gate_of(family("array"), y, relu)), wanted, strict=True
+    ):
+        assert_agree(actual, gradient)
+    assert_agree(out[0], wanted[1])
+    assert_agree(out[1], wanted[2])
+
+
+@pytest.mark.parametrize("relu", [False, True], ids=["", "relu"])
+@pytest.mark.parametrize("bytes_in_a_block", [1, 1 << 20])
+def test_single_taps_in_place_of_patches_give_the_same(
+    monkeypatch: pytest.MonkeyPatch, rng: Any, case: Any, bytes_in_a_block: int, relu: bool
+) -> None:
+    monkeypatch.setattr("minicnn.kernels.array.patches.BLOCK_BYTES", bytes_in_a_block)
+    monkeypatch.setattr("minicnn.kernels.array.patches.INSIDE", 2)
+    monkeypatch.setattr("minicnn.kernels.array.patches.CHANNELS", 1)
+    x_shape, w_shape, options = case
+    x, w, b = normal(rng, x_shape), normal(rng, w_shape), normal(rng, w_shape[:1])
+    expected, reference_cache = family("reference").conv2d_forward(x, w, b, **options, relu=relu)
+    y, cache = family("array").conv2d_forward(x, w, b, **options, relu=relu)
+    assert_agree(y, expected)
+    dy = normal(rng, y.shape)
+    wanted = family("reference").conv2d_backward(dy, reference_cache, **gate_of(family("reference"), y, relu))
+    for actual, gradient in zip(
+        family("array").conv2d_backward(dy, cache, **gate_of(family("array"), y, relu)), wanted, strict=True
+    ):
+        assert_agree(actual, gradient)

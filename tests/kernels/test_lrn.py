@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from .oracles import (
     DTYPES,
+    TOLERANCE,
     assert_agree,
     channels_first,
     channels_last,
@@ -54,7 +55,7 @@ def test_onnx_publishes_the_same(ops: Any, onnx_case: Any, name: str) -> None:
 
 def test_alpha_is_divided_by_the_size_of_the_window(ops: Any) -> None:
     y, _ = ops.local_response_norm_forward(np.full((1, 1, 1, 9), 2.0), size=3, alpha=1.5, beta=1.0, k=1.0)
-    assert y[0, 0, 0, 4] == pytest.approx(2 / (1 + 1.5 / 3 * 3 * 4), rel=1e-12)
+    assert y[0, 0, 0, 4] == pytest.approx(2 / (1 + 1.5 / 3 * 3 * 4), rel=TOLERANCE[y.dtype])
 
 
 @few_examples

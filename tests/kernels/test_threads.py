@@ -25,7 +25,7 @@ def convolution(threads, N=9, size=12):
 
 @pytest.mark.parametrize("shape", [(9, 12), (1, 70), (64, 6)])
 def test_a_convolution_has_the_same_bits_for_any_number_of_threads(shape, monkeypatch):
-    monkeypatch.setattr(array.conv, "BLOCK_BYTES", 50_000)
+    monkeypatch.setattr(array.patches, "BLOCK_BYTES", 50_000)
     alone = convolution(1, *shape)
     for threads in (2, 3):
         for a, b in zip(alone, convolution(threads, *shape), strict=True):

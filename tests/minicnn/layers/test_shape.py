@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from minicnn.errors import MinicnnError
-from minicnn.layers import AdaptiveAvgPool2d, AvgPool2d, Conv1d, Conv2d, Dropout, Flatten, Linear, MaxPool2d, ZeroPad2d
+from minicnn.layers import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    PadShortcut,
+    ZeroPad2d,
+)
 
 
 def test_what_is_kept_grows_so_that_the_mean_stays() -> None:
@@ -54,12 +65,24 @@ def test_flattening_keeps_the_order_of_torch() -> None:
     np.testing.assert_array_equal(layer.backward(np.arange(24.0)[None]), x)
 
 
+@pytest.mark.parametrize(("more", "before"), [(2, 1), (3, 1), (0, 0)])
+def test_a_shortcut_reads_every_second_pixel_and_puts_zeros_on_both_sides(more: int, before: int) -> None:
+    x = np.random.default_rng(0).random((2, 3, 5, 4), np.float32)
+    layer = PadShortcut(3, 3 + more, stride=2)
+    y = layer.forward(x)
+    assert y.shape == (2, 3 + more, 3, 2)
+    np.testing.assert_array_equal(y[:, before : before + 3], x[:, :, ::2, ::2])
+    assert not y[:, :before].any() and not y[:, before + 3 :].any()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Dropout(1.5), "p 1.5"),
         (lambda: Dropout(-0.1), "p -0.1"),
         (lambda: ZeroPad2d(-1), "padding -1"),
+        (lambda: PadShortcut(4, 3), "4 -> 3 channels"),
+        (lambda: PadShortcut(4, 8, 0), "stride 0"),
         (lambda: Conv2d(3, 4, 0), "kernel"),
         (lambda: Conv2d(3, 4, 3, groups=2), "groups 2"),
         (lambda: Conv2d(3, 4, 3, stride=0), "stride 0"),

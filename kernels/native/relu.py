@@ -1,0 +1,77 @@
+"""Rectifiers, and the sum of two arrays: see relu.c."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..array.relu import RULES
+from .arguments import floats, pointer
+from .library import function
+
+_forward = function("relu_forward", "pppnfi")
+_backward = function("relu_backward", "pppnfi")
+_signs = function("relu_signs", "ppn")
+_add = function("add", "pppn")
+
+BLOCK, WORDS = 512, 16  # numbers of a block, and words that hold their bits
+CODES = {"gradient": 0, "guided": 1, "deconvnet": 2, "redirected": 0}
+LEAKY = 3
+
+
+def relu_forward(x: np.ndarray, *, rectified: bool = False, remember: str | None = "all") -> tuple[np.ndarray, Any]:
+    """x of any shape -> y, cache. rectified: x is y already, and only the cache is made."""
+    if not rectified:
+        return forward(x, 0.0, False, remember)
+    bits = np.empty(-(-x.size // BLOCK) * WORDS, np.uint32)
+    _signs(pointer(x), pointer(bits), x.size)
+    return x, bits
+
+
+def relu_backward(dy: np.ndarray, cache: Any, *, rule: str = "gradient") -> np.ndarray:
+    """dy -> dx by one of RULES. Raises ValueError for another rule."""
+    if rule not in CODES:
+        raise ValueError(f"rule {rule!r}: there is {', '.join(RULES)}")
+    dy = floats(dy)
+    dx = backward(dy, cache, 0.0, CODES[rule])
+    if rule == "redirected" and dy.size:
+        dead = ~dx.reshape(len(dx), -1).any(axis=1)  # pictures whose gradient is zero everywhere
+        dx[dead] = np.maximum(dy[dead], 0)  # where the input was positive, dy is zero there
+    return dx
+
+
+def leaky_relu_forward(x: np.ndarray, *, slope: float = 0.01, remember: str | None = "all") -> tuple[np.ndarray, Any]:
+    """y = x where x > 0, slope·x elsewhere; x of any shape -> y, cache."""
+    y, bits = forward(x, slope, True, remember)
+    return y, None if bits is None else (bits, slope)
+
+
+def leaky_relu_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
+    """dy -> dx = dy where x > 0, slope·dy elsewhere."""
+    bits, slope = cache
+    return backward(floats(dy), bits, slope, LEAKY)
+
+
+def forward(x: np.ndarray, slope: float, leaky: bool, remember: str | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """y, and a bit for each number of x."""
+    x = floats(x)
+    y = np.empty(x.shape, np.float32)
+    bits = np.empty(-(-x.size // BLOCK) * WORDS, np.uint32) if remember else None
+    _forward(pointer(x), pointer(y), pointer(bits), x.size, slope, leaky)
+    return y, bits
+
+
+def backward(dy: np.ndarray, bits: np.ndarray, slope: float, rule: int) -> np.ndarray:
+    """dx by the rule of this number."""
+    dx = np.empty(dy.shape, np.float32)
+    _backward(pointer(dy), pointer(bits), pointer(dx), dy.size, slope, rule)
+    return dx
+
+
+def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a + b, of one shape."""
+    a, b = floats(a), floats(b)
+    y = np.empty(a.shape, np.float32)
+    _add(pointer(a), pointer(b), pointer(y), a.size)
+    return y

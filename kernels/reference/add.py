@@ -1,0 +1,13 @@
+"""The sum of two arrays, where two ways through a network meet again: the gradient goes back along both unchanged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a + b, of one shape."""
+    total = np.zeros_like(a)
+    for at in np.ndindex(a.shape):
+        total[at] = a[at] + b[at]
+    return total
