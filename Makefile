@@ -5,7 +5,6 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 TYPED := setup.py tests
-
 NATIVE := kernels/native/built.json
 
 .PHONY: help install native demo test lint types pytest coverage oracles clean
@@ -59,7 +58,7 @@ $(VENV)/installed: $(BIN)/pip setup.py
 	touch $@
 
 # Compiled along with the installation; again where a C file is newer.
-$(NATIVE): $(VENV)/installed kernels/native/build.py $(wildcard kernels/native/*.[ch])
+$(NATIVE): kernels/native/build.py $(wildcard kernels/native/*.[ch]) | $(VENV)/installed
 	$(BIN)/python setup.py -q build_ext --inplace
 
 # pip is what venv makes last: where it is missing, the environment is not whole.

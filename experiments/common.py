@@ -104,7 +104,11 @@ def photo_run(
     """What a command about one picture works with: (its folder, the network, the network's input (1, C, H, W))."""
     net = load_network(model, weights, device)
     x = read_photo(photo, net)
-    with open_run(out, seed=seed, inputs=[photo, weights], model=model, device=device, **settings) as run:
+    files = [photo, weights]
+    with (
+        open_run(out, seed=seed, inputs=files, model=model, device=device, **settings) as run,
+        kernels.frozen_weights(),
+    ):
         yield run, net, x
 
 

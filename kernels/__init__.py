@@ -4,7 +4,7 @@ The same names exist in each family, one file an operation:
 
 - `reference`: plain loops, the definition, slow;
 - `array`: NumPy and CuPy through `xp`, what people read and everything can run on;
-- `native`: the operations that take the time, in C, for float32 on processors; where there is no compiler there is none.
+- `native`: the operations that take the time, in C, for float32 on processors; without a compiler there is none.
 
 `kernels.conv2d_forward(x, …)` picks the family (choosing.py) and puts it into the cache, so that the backward pass runs
 in the family that did the forward pass. Kernels see contiguous channels-last arrays, (N, H, W, C). A kernel writes to
@@ -70,7 +70,7 @@ def using(kernels: str | ModuleType) -> Iterator[None]:
 
 
 def choose(op: str, array: Any = None) -> ModuleType:
-    """The family that computes `op` on an array here: that of `using` or of MINICNN_KERNELS; native, where there is none.
+    """The family that computes `op` on an array here: that of `using` or of MINICNN_KERNELS; else native.
 
     The native kernels hand on what they are not made for, and every family what it lacks, to `array`.
     """

@@ -72,8 +72,10 @@ CONV_RULES = (
     ),
     ConvRule(
         "winograd",
-        lambda c: c.kernel == (3, 3) and c.stride == c.dilation == (1, 1) and whole_vectors(c) and min(c.output) > 2,
-        "a quarter of the multiplications; on smaller maps most of a 4×4 tile would be wasted",
+        lambda c: (
+            c.kernel in ((3, 3), (5, 5)) and c.stride == c.dilation == (1, 1) and whole_vectors(c) and min(c.output) > 2
+        ),
+        "a quarter of the multiplications, or 36 % with 5×5 taps; on smaller maps most of a tile would be wasted",
     ),
     ConvRule("direct", lambda c: True, "any window, no columns in memory"),
 )

@@ -11,11 +11,12 @@ import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 from .backend import Array
 
-_kept: ContextVar[dict[Hashable, Any] | None] = ContextVar("frozen weights", default=None)
+Kept = dict[Hashable, tuple["weakref.ref[Array]", Array]]  # from weights and use to those weights and what was made
+
+_kept: ContextVar[Kept | None] = ContextVar("frozen weights", default=None)
 
 
 @contextmanager
@@ -24,11 +25,13 @@ def frozen_weights() -> Iterator[None]:
     if _kept.get() is not None:
         yield
         return
-    token = _kept.set({})
+    kept: Kept = {}
+    token = _kept.set(kept)
     try:
         yield
     finally:
         _kept.reset(token)
+        kept.clear()
 
 
 def derived(w: Array, key: Hashable, make: Callable[[], Array]) -> Array | None:
@@ -36,8 +39,7 @@ def derived(w: Array, key: Hashable, make: Callable[[], Array]) -> Array | None:
     kept = _kept.get()
     if kept is None:
         return None
-    place = (id(w), key)
+    place = (id(w), key)  # another array may get the same id: the entry goes with w
     if place not in kept:
-        kept[place] = make()
-        weakref.finalize(w, kept.pop, place, None)  # another array may get the same id
-    return kept[place]
+        kept[place] = weakref.ref(w, lambda _: kept.pop(place, None)), make()
+    return kept[place][1]

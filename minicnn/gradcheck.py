@@ -158,7 +158,7 @@ def leaf_inputs(net: Container, x: Array) -> list[tuple[str, Layer, Array]]:
 
 @contextmanager
 def watching(layers: Sequence[tuple[str, Layer]]) -> Iterator[dict[str, Array]]:
-    """Within the block each layer runs by itself, and what it gets as its input lies in the dictionary that this gives."""
+    """Within the block each layer runs by itself, and what it gets as its input lies in the dictionary yielded."""
     inputs: dict[str, Array] = {}
 
     def spy(path: str, forward: Callable[..., Array]) -> Callable[..., Array]:

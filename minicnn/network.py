@@ -55,7 +55,7 @@ class Network(Sequential):
         for path in (self.score_layer, self.feature_layer):
             self.layer(path)
 
-    def forward(self, x: Array, *, remember: Remember = "all") -> Array:
+    def forward(self, x: Array, *, remember: Remember = "all") -> Array:  # type: ignore[override]  # nothing fused
         """x (N, C, H, W) in [0, 1] -> y (N, classes), the scores before softmax."""
         self._check_pictures(x, remember)
         self._input_shape = x.shape if remember else None

@@ -109,6 +109,10 @@ class Parameter:
             grad[...] = transfer(self.grad, like=grad)
         self.flat, self.offset, self._value, self._grad = flat, offset, value, grad
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: they have arrays of their own, outside the flat ones, until `pack`."""
+        return vars(self) | {"flat": None, "offset": 0}
+
     def __repr__(self) -> str:
         return f"Parameter({self.name!r}, {self.shape})"
 

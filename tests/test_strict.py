@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from minicnn import models
+from minicnn import kernels, models
 from minicnn.kernels.backend import get_array_module
 from minicnn.losses import SoftmaxCrossEntropy
 from minicnn.optimizers import SGD, Adam, Optimizer
@@ -138,12 +138,20 @@ def test_the_counters_count(a: Any) -> None:
 MODELS = ["lenet5", "lenet5_1998", "alexnet_cifar"]
 
 
+@pytest.fixture
+def on_array_kernels() -> Iterator[None]:
+    """Devices have the array kernels: the same sums in the same order on the host."""
+    with kernels.using("array"):
+        yield
+
+
 def batch(on: Device, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Two pictures and their classes."""
     x = np.random.default_rng(0).random((2, *shape), np.float32)
     return on.upload(x), on.upload(np.array([3, 7]))
 
 
+@pytest.mark.usefixtures("on_array_kernels")
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("optimizer", [SGD, Adam])
 def test_a_training_step_never_leaves_the_device(name: str, optimizer: Callable[..., Optimizer]) -> None:
@@ -168,6 +176,7 @@ def uploads_of_pools(net: Any, on: Device) -> int:
     return 0 if on.name == "numpy" else kinds.count("AvgPool2d") + 2 * kinds.count("TableConv2d")
 
 
+@pytest.mark.usefixtures("on_array_kernels")
 @pytest.mark.parametrize("name", MODELS)
 def test_an_input_gradient_never_leaves_the_device(name: str) -> None:
     gradients: list[np.ndarray] = []

@@ -1,6 +1,6 @@
 """Operations in plain C for processors, float32: where the time goes. One file an operation, beside its C.
 
-What is missing here comes from the array kernels, which define the meaning; kernels/choosing.py says when which is used.
+What is missing here comes from the array kernels, which define the meaning; kernels/choosing.py says when.
 """
 
 from .batch_norm import batch_moments, batch_norm_backward, batch_norm_forward, scale_backward, scale_forward

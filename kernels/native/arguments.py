@@ -10,9 +10,26 @@ import numpy as np
 _start_of = (ctypes.c_char * 0).from_buffer
 
 
-def floats(a: np.ndarray) -> np.ndarray:
-    """The array, or a copy where it is not contiguous float32."""
-    return np.ascontiguousarray(a, np.float32)
+def floats(a: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """The array, or a copy where it is not contiguous float32 on an address that C may read floats from.
+
+    Raises ValueError for another shape than the one given: C would read on behind the end.
+    """
+    if shape is not None and a.shape != shape:
+        raise ValueError(f"expected an array of shape {shape}, got {a.shape}")
+    flags = a.flags
+    if flags.c_contiguous and flags.aligned and a.dtype == np.float32:
+        return a
+    return np.require(a, np.float32, ("C", "A"))
+
+
+def place(out: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Where a result goes: `out`, or a new array. Raises ValueError for an `out` that C cannot write it into."""
+    if out is None:
+        return np.empty(shape, np.float32)
+    if out.shape != shape or out.dtype != np.float32 or not (out.flags.c_contiguous and out.flags.aligned):
+        raise ValueError(f"out: expected a contiguous float32 array of shape {shape}, got {out.shape} {out.dtype}")
+    return out
 
 
 def pointer(a: Any) -> Any:

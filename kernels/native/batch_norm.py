@@ -19,7 +19,7 @@ NO_INPUT = "gradients of parameters need a forward pass with remember='all'"
 
 def batch_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """x (…, C) -> mean (C,), biased variance (C,). Of no values both are NaN."""
-    x, C = np.ascontiguousarray(x), x.shape[-1]
+    x, C = floats(x), x.shape[-1]
     mean, var = np.empty((2, C), np.float32)
     _moments(pointer(x), pointer(mean), pointer(var), x.size // C if C else 0, C)
     return mean, var
@@ -43,8 +43,8 @@ def batch_norm_forward(
 
     residual (…, C): y + residual; relu: then max(y, 0); pool: then the maxima of 2×2 windows, (N, H/2, W/2, C).
     """
-    x, mean, var, gamma, beta = (floats(a) for a in (x, mean, var, gamma, beta))
-    residual = None if residual is None else floats(residual)
+    mean, var, gamma, beta = (floats(a, x.shape[-1:]) for a in (mean, var, gamma, beta))
+    x, residual = floats(x), None if residual is None else floats(residual, x.shape)
     sizes, shape = (sizes_of(x.shape), x.shape) if not pool else pooled(x.shape, relu)
     y = np.empty(shape, np.float32)
     switches = np.empty(shape, np.uint8) if pool and remember else None
@@ -54,17 +54,29 @@ def batch_norm_forward(
         return y, None
     kept = x if from_batch or remember == "all" else None
     has_residual = residual is not None
-    return y, (kept, y if relu else None, switches, mean, var, gamma, eps, from_batch, has_residual, x.shape, sizes)
+    return y, (
+        kept,
+        y if relu else None,
+        switches,
+        mean,
+        var,
+        gamma,
+        eps,
+        from_batch,
+        has_residual,
+        (x.shape, shape),
+        sizes,
+    )
 
 
 def batch_norm_backward(
     dy: np.ndarray, cache: Any, *, need_dx: bool = True, need_dparams: bool = True
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """dy, y's shape -> dx, dgamma (C,), dbeta (C,), dresidual (…, C); None for what is not needed or was not there."""
-    x, y, switches, mean, var, gamma, eps, from_batch, has_residual, shape, sizes = cache
+    x, y, switches, mean, var, gamma, eps, from_batch, has_residual, (shape, pooled_shape), sizes = cache
     if need_dparams and x is None:
         raise ValueError(NO_INPUT)
-    dy = floats(dy)
+    dy = floats(dy, pooled_shape)
     dx = np.empty(shape, np.float32) if need_dx else None
     dgamma, dbeta = np.zeros((2, shape[-1]), np.float32) if need_dparams else (None, None)
     dresidual = np.empty(shape, np.float32) if has_residual else None
@@ -77,35 +89,25 @@ def scale_forward(
     x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, *, remember: str | None = "all"
 ) -> tuple[np.ndarray, Any]:
     """x (…, C), gamma (C,), beta (C,) -> y = gamma·x + beta, cache: a normalization with mean 0 and variance 1."""
-    x, gamma, beta = (floats(a) for a in (x, gamma, beta))
+    x, gamma, beta = floats(x), floats(gamma, x.shape[-1:]), floats(beta, x.shape[-1:])
     y, sizes = np.empty(x.shape, np.float32), sizes_of(x.shape)
     _forward(pointer(x), None, None, None, pointer(gamma), pointer(beta), pointer(y), None, *sizes, 0.0, False, False)
-    return y, None if remember is None else (x if remember == "all" else None, gamma, sizes)
+    return y, None if remember is None else (x if remember == "all" else None, gamma, x.shape, sizes)
 
 
 def scale_backward(
     dy: np.ndarray, cache: Any, *, need_dx: bool = True, need_dparams: bool = True
 ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """dy (…, C) -> dx, dgamma (C,), dbeta (C,); None for what is not needed."""
-    x, gamma, sizes = cache
+    x, gamma, shape, sizes = cache
     if need_dparams and x is None:
         raise ValueError(NO_INPUT)
-    dy = floats(dy)
+    dy = floats(dy, shape)
     dx = np.empty(dy.shape, np.float32) if need_dx else None
     dgamma, dbeta = np.zeros((2, dy.shape[-1]), np.float32) if need_dparams else (None, None)
     arrays = (pointer(a) for a in (dy, x, None, None, None, None, gamma, dx, dgamma, dbeta, None))
     _backward(*arrays, *sizes, 0.0, False)
     return dx, dgamma, dbeta
-
-
-def channel_sum(dy: np.ndarray, gate: np.ndarray | None = None) -> np.ndarray:
-    """Σ dy over all axes but the last, (C,); with a gate of dy's shape only where that is positive."""
-    dy = floats(dy)
-    gate = None if gate is None else floats(gate)
-    total = np.zeros(dy.shape[-1], np.float32)
-    arrays = (pointer(a) for a in (dy, None, gate, None, None, None, None, None, None, total, None))
-    _backward(*arrays, *sizes_of(dy.shape), 0.0, False)
-    return total
 
 
 def sizes_of(shape: tuple[int, ...]) -> Sizes:

@@ -75,10 +75,10 @@ def compile_levels(sources: list[Path], target: Path) -> dict[str, Path | str]:
     for level, process in found.items():
         if not isinstance(process, str):
             _, errors = process.communicate()
-            library = target / f"{level}.so"
-            works = process.returncode == 0 and library.is_file()
+            made = target / f"{level}.so"
+            works = process.returncode == 0 and made.is_file()
             lines = [line for line in errors.splitlines() if "error" in line]
-            found[level] = library if works else f"{compiler[0]}: {[*lines, f'exit status {process.returncode}'][0]}"
+            found[level] = made if works else f"{compiler[0]}: {[*lines, f'exit status {process.returncode}'][0]}"
     return found
 
 

@@ -1,8 +1,8 @@
 """Two-dimensional convolution, float32 on processors. kernels/array/conv.py has the formulas.
 
 Everything comes down to two calls in C, on parts of arrays: a convolution, and the gradient of its filters. Groups are
-one call each, on their slices of the channels. dx is a convolution of dy with the filters flipped, in and out exchanged;
-with stride s it is s² of them, each of which makes every s-th pixel of dx from every s-th tap.
+one call each, on their slices of the channels. dx is a convolution of dy with the filters flipped, in and out
+exchanged; with stride s it is s² of them, each of which makes every s-th pixel of dx from every s-th tap.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import lru_cache
+from math import gcd
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,19 +19,25 @@ from ..backend import Array, workspace
 from ..choosing import Window, choose_conv
 from ..frozen import derived
 from ..geometry import Padding2d, Pair, conv_output_size
+from .arguments import floats, place
 from .library import address, function, lanes
+
+
+def longs(*names: str) -> list[tuple[str, type]]:
+    """Fields of a C structure."""
+    return [(name, ctypes.c_long) for name in names]
 
 
 class Conv(ctypes.Structure):
     """`Conv` of conv.h."""
 
-    _fields_ = [  # noqa: RUF012  ctypes wants a list
+    _fields_ = [
         ("x", ctypes.c_void_p),
         ("gate", ctypes.c_void_p),
-        ("start", ctypes.c_long),
-        *((name, ctypes.c_long) for name in "n h w c xn xy xx kh kw sh sw dh dw top left".split()),
+        *longs("start", "n", "h", "w", "c", "xn", "xy", "xx"),
+        *longs("kh", "kw", "sh", "sw", "dh", "dw", "top", "left"),
         ("y", ctypes.c_void_p),
-        *((name, ctypes.c_long) for name in "oh ow f yn yy yx".split()),
+        *longs("oh", "ow", "f", "yn", "yy", "yx"),
         ("relu", ctypes.c_int),
     ]
 
@@ -38,10 +45,10 @@ class Conv(ctypes.Structure):
 class Filters(ctypes.Structure):
     """`Filters` of conv.h."""
 
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("w", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
-        *((name, ctypes.c_long) for name in "outputs inputs kh kw wo wi wa wb".split()),
+        *longs("outputs", "inputs", "kh", "kw", "wo", "wi", "wa", "wb"),
     ]
 
 
@@ -96,8 +103,8 @@ def conv2d_forward(
     remember: str | None = "all",
 ) -> tuple[Array, Any]:
     """x (N, H, W, C), w (F, C/groups, KH, KW), b (F,) or None -> y (N, OH, OW, F), cache."""
-    x, w = np.ascontiguousarray(x), np.ascontiguousarray(w)
-    b = None if b is None else np.ascontiguousarray(b)
+    x, w = floats(x), floats(w)
+    b = None if b is None else floats(b, w.shape[:1])
     plan = planned(x.shape, w.shape, stride, padding, dilation, groups, lanes())
     y = np.empty(plan.output_shape, np.float32)
     for part in plan.forward if len(x) else ():
@@ -119,11 +126,10 @@ def conv2d_backward(
     gate: the cache of relu_forward for the output; dy is then the gradient behind that ReLU.
     """
     x, w, has_bias, plan = cache
-    dy = np.ascontiguousarray(dy)
+    dy = floats(dy, plan.output_shape)
     dx = dw = db = None
     if need_dparams:
-        dw = np.empty(w.shape, np.float32) if out[0] is None else out[0]
-        db = (np.empty(w.shape[0], np.float32) if out[1] is None else out[1]) if has_bias else None
+        dw, db = place(out[0], w.shape), place(out[1], w.shape[:1]) if has_bias else None
         if not len(dy):
             dw[...] = 0
             if db is not None:
@@ -197,7 +203,14 @@ def planned(
         raise ValueError(f"weights {w} in {groups} groups do not fit an input of {C} channels")
     OH, OW = (conv_output_size(*axis) for axis in zip((H, W), (KH, KW), stride, padding, dilation, strict=True))
     window = Window(N, Cg, Fg, (KH, KW), stride, dilation, (OH, OW), lanes)
-    plan = Plan(x, (N, OH, OW, F), [], [], [], all(s <= k for s, k in zip(stride, (KH, KW), strict=True)))
+    plan = Plan(
+        x,
+        (N, OH, OW, F),
+        [],
+        [],
+        [],
+        all(s // gcd(s, d) <= k and gcd(s, d) == 1 for s, k, d in zip(stride, (KH, KW), dilation, strict=True)),
+    )
     conv = Conv(
         n=N, h=H, w=W, c=Cg, xn=H * W * C, xy=W * C, xx=C,
         kh=KH, kw=KW, sh=stride[0], sw=stride[1], dh=dilation[0], dw=dilation[1], top=padding[0][0], left=padding[1][0],
@@ -215,7 +228,7 @@ def planned(
 
 
 class Phase(NamedTuple):
-    """Along one axis, the pixels first, first + step, … of dx: a convolution with stride 1 of dy with some of the taps."""
+    """Along one axis, the pixels first, first + step, … of dx: a convolution of dy, stride 1, with some of the taps."""
 
     first: int
     step: int
@@ -231,25 +244,26 @@ def phases(size: int, out: int, kernel: int, stride: int, padding: int, dilation
     """How dx is put together along one axis of `size` pixels.
 
     Pixel h is read at output p by tap i where h + padding = p·stride + i·dilation. For stride 1 the taps that reach
-    a pixel are all of them, and p = h + padding − i·dilation. For stride s and dilation 1 they are every s-th:
-    with h + padding = s·u + a they are i = a + s·k, and p = u − k.
+    a pixel are all of them, and p = h + padding − i·dilation. For stride s they are every s-th: with dilation 1 and
+    h + padding = s·u + a they are i = a + s·k, and p = u − k. For dilation d, each remainder a that some tap's i·d
+    leaves is reached by every (s/g)-th, g = gcd(s, d): i = j + (s/g)·k, and p = u + (a − j·d)/s − (d/g)·k.
     """
-    if stride == 1:
-        border = dilation * (kernel - 1) - padding
-        return [Phase(0, 1, size, kernel - 1, kernel, 1, dilation, border)]
+    spacing, dilated = stride // gcd(stride, dilation), dilation // gcd(stride, dilation)
     found = []
-    for a in range(min(stride, kernel)):
-        taps = -(-(kernel - a) // stride)
+    for j in range(min(spacing, kernel)):  # the first tap of each phase
+        a = j * dilation % stride
+        taps = -(-(kernel - j) // spacing)
         u = max(0, -((a - padding) // stride))  # of the first pixel: a − padding + s·u ≥ 0
         first = a - padding + stride * u
         count = -(-(size - first) // stride)
+        border = dilated * (taps - 1) + (j * dilation - a) // stride - u
         if count > 0:
-            found.append(Phase(first, stride, count, a + (taps - 1) * stride, taps, stride, 1, taps - 1 - u))
+            found.append(Phase(first, stride, count, j + (taps - 1) * spacing, taps, spacing, dilated, border))
     return found
 
 
 def transposed(conv: Conv, filters: Filters, rows: Phase, columns: Phase, group: int, lanes: int) -> Part:
-    """The part of dx in one phase of rows and of columns: dy is the input, and in and out of the filters change places."""
+    """The part of dx in one phase of rows and columns: dy is the input, in and out of the filters change places."""
     Cg, Fg, KH, KW = conv.c, conv.f, conv.kh, conv.kw
     back = Conv(
         n=conv.n, h=conv.oh, w=conv.ow, c=Fg, xn=conv.yn, xy=conv.yy, xx=conv.yx,

@@ -1,4 +1,4 @@
-/* Convolutions with few filters (fewer than half a vector) and stride 1 along the row: the gradient of a picture, the
+/* Convolutions with few filters (at most half a vector, 8) and stride 1 along the row: the gradient of a picture, the
  * last layer of a network that makes pictures, LeNet's first. Vectors of filters would be mostly empty, so here a vector
  * is a run of pixels.
  *
@@ -37,6 +37,16 @@ static void copy_turned(const Narrow *t, long image, long top, long left, long r
     }
 }
 
+/* (F, pixels) to (many, F), the loop over the filters unrolled. */
+static void turn_back(const float *from, long pixels, long many, long filters, float *y, long yx) {
+#define TURN(F) \
+    case F: \
+        for (long q = 0; q < many; q++, y += yx) \
+            for (int f = 0; f < F; f++) y[f] = from[f * pixels + q]; \
+        break;
+    switch (filters) { TURN(1) TURN(2) TURN(3) TURN(4) TURN(5) TURN(6) TURN(7) TURN(8) }
+}
+
 static void convolve(const void *task, long item, float *scratch) {
     const Narrow *t = task;
     const Conv *c = &t->c;
@@ -60,9 +70,7 @@ static void convolve(const void *task, long item, float *scratch) {
         for (long f = 0; f < c->f; f++)
             for (long q = 0; q < pixels; q += LANES) store(scratch + f * pixels + q, splat(w->bias ? w->bias[f] : 0));
         tiles(&tile, c->f, t->vectors);
-        float *y = c->y + image * c->yn + p * c->yy + q0 * c->yx;
-        for (long q = 0; q < many; q++, y += c->yx)
-            for (long f = 0; f < c->f; f++) y[f] = scratch[f * pixels + q];
+        turn_back(scratch, pixels, many, c->f, c->y + image * c->yn + p * c->yy + q0 * c->yx, c->yx);
     }
 }
 

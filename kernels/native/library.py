@@ -20,7 +20,13 @@ from . import build
 
 FOLDER = Path(__file__).parent
 LEVELS = tuple(build.LEVELS)  # best first
-TYPES = {"p": ctypes.c_void_p, "n": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float, "d": ctypes.c_double}
+TYPES: dict[str, Any] = {
+    "p": ctypes.c_void_p,
+    "n": ctypes.c_long,
+    "i": ctypes.c_int,
+    "f": ctypes.c_float,
+    "d": ctypes.c_double,
+}
 
 
 class Unavailable(ImportError):
@@ -32,7 +38,7 @@ class Broken(Unavailable):
 
 
 @lru_cache(maxsize=1)
-def library() -> ctypes.CDLL:
+def library() -> Any:
     """The best library that this processor can run, or that of MINICNN_NATIVE_LEVEL. Raises Unavailable, or Broken.
 
     A ValueError says that a variable in the environment makes no sense.
@@ -46,7 +52,7 @@ def library() -> ctypes.CDLL:
         level = wanted or next(level for level in LEVELS if level in built and supports(level))
         if wanted and not (wanted in built and supports(wanted)):
             raise Broken(f"{wanted} is not {'for this processor' if wanted in built else 'built'}")
-        loaded = ctypes.CDLL(str(file(level)))
+        loaded: Any = ctypes.CDLL(str(file(level)))
         loaded.level = level
         loaded.keep_memory()
         loaded.set_threads(threads)

@@ -9,7 +9,7 @@
  *     forward    for each 28 rows of w:  for each 1024 columns d:  for each 32 pictures
  *                    tile: 14 rows of w × 2 vectors of pictures               x was turned to (d, pictures) before
  *                batches below 8: for each 4 rows of w, sums of products with each picture, along d
- *     dx         for each 512 columns d:  for each 64 rows of w (8 for small batches)
+ *     dx         for each 512 columns d:  for each 128 rows of w (8 for small batches)
  *                    tile: 14 pictures × 2 vectors of columns
  *     dw         for each 512 columns d:  for each 28 rows of dw
  *                    tile: 14 rows of dw × 2 vectors of columns, summed over the pictures
@@ -92,27 +92,34 @@ int linear_forward(const float *x, const float *w, const float *b, float *y, lon
     return share_out(multiply_rows, &t, ceil_div(f, ROWS), blocks * ROWS * PICTURES);
 }
 
-/* Tiles over a run of columns, two vectors at a time. What is left at the end of a row is copied to whole vectors
- * first: nothing is read behind the end of an array. `strip`: np vectors of memory. */
+/* Tiles over a run of columns, two vectors at a time.
+ *
+ * The rows of w lie a whole row of the matrix apart, often a multiple of a page: the same lines of the cache would have
+ * to hold all of them. So what a tile reads is copied together first, where it is read more than once, and at the end of
+ * a row, where nothing may be read behind it. `strip`: np times two vectors of memory. */
 static void along_columns(Tile tile, long rows, long columns, float *strip) {
-    for (; columns >= LANES; columns -= LANES) {
-        const int vectors = columns >= 2 * LANES ? 2 : 1;
-        tiles(&tile, rows, vectors);
-        tile.w += vectors * LANES, tile.y += vectors * LANES, columns -= (vectors - 1) * LANES;
+    const float *w = tile.w;
+    const long step = tile.wp;
+    for (; columns > 0; w += 2 * LANES, tile.y += 2 * LANES, columns -= 2 * LANES) {
+        const long width = min_of(2 * LANES, columns), vectors = ceil_div(width, LANES);
+        tile.width = width - (vectors - 1) * LANES;
+        tile.w = w, tile.wp = step;
+        if (rows >= FEW || tile.width < LANES) {
+            for (long p = 0; p < tile.np; p++)
+                for (long v = 0; v < vectors; v++)
+                    store(strip + (p * vectors + v) * LANES, load_part(w + p * step + v * LANES, width - v * LANES));
+            tile.w = strip, tile.wp = vectors * LANES;
+        }
+        tiles(&tile, rows, (int)vectors);
     }
-    if (!columns) return;
-    for (long p = 0; p < tile.np; p++) store(strip + p * LANES, load_part(tile.w + p * tile.wp, columns));
-    tile.w = strip, tile.wp = LANES, tile.width = columns;
-    tiles(&tile, rows, 1);
 }
 
 static void input_gradient(const void *task, long item, float *scratch) {
     const Linear *t = task;
-    const long d0 = item * t->columns, depth = t->m < FEW ? 8 : 64;
+    const long d0 = item * t->columns, depth = t->m < FEW ? 8 : DEPTH / 8;
     for (long f0 = 0; f0 < max_of(t->f, 1); f0 += depth) {
         const Tile tile = {.x = t->dy + f0, .xi = t->f, .xp = 1, .nr = 1, .nq = 1, .np = min_of(depth, t->f - f0),
-                           .w = t->w + f0 * t->d + d0, .wp = t->d, .y = t->y + d0, .yi = t->d, .width = LANES,
-                           .add = f0 > 0};
+                           .w = t->w + f0 * t->d + d0, .wp = t->d, .y = t->y + d0, .yi = t->d, .add = f0 > 0};
         along_columns(tile, t->m, min_of(t->columns, t->d - d0), scratch);
     }
 }
@@ -120,15 +127,18 @@ static void input_gradient(const void *task, long item, float *scratch) {
 static void weight_gradient(const void *task, long item, float *scratch) {
     const Linear *t = task;
     const long parts = ceil_div(t->f, ROWS), d0 = item / parts * t->columns, f0 = item % parts * ROWS;
-    const Tile tile = {.x = t->dy + f0, .xi = 1, .xp = t->f, .nr = 1, .nq = 1, .np = t->m, .w = t->x + d0, .wp = t->d,
-                       .y = t->y + f0 * t->d + d0, .yi = t->d, .width = LANES};
-    along_columns(tile, min_of(ROWS, t->f - f0), min_of(t->columns, t->d - d0), scratch);
+    const long rows = min_of(ROWS, t->f - f0);
+    float *dy = scratch, *strip = scratch + t->m * ROWS;
+    for (long m = 0; m < t->m; m++) memcpy(dy + m * rows, t->dy + m * t->f + f0, 4 * rows);
+    const Tile tile = {.x = dy, .xi = 1, .xp = rows, .nr = 1, .nq = 1, .np = t->m, .w = t->x + d0, .wp = t->d,
+                       .y = t->y + f0 * t->d + d0, .yi = t->d};
+    along_columns(tile, rows, min_of(t->columns, t->d - d0), strip);
 }
 
 /* dy (M, F), w (F, D) -> dx (M, D). */
 int linear_input_gradient(const float *dy, const float *w, float *dx, long m, long d, long f) {
     const Linear t = {.dy = dy, .w = w, .y = dx, .m = m, .d = d, .f = f, .columns = columns_of(d)};
-    return share_out(input_gradient, &t, ceil_div(d, t.columns), 64 * LANES);
+    return share_out(input_gradient, &t, ceil_div(d, t.columns), DEPTH / 8 * 2 * LANES);
 }
 
 /* dy (M, F), x (M, D) -> dw (F, D), db (F) unless NULL. */
@@ -139,5 +149,5 @@ int linear_weight_gradient(const float *dy, const float *x, float *dw, float *db
         for (long i = 0; i < m; i++)
             for (long k = 0; k < f; k++) db[k] += dy[i * f + k];
     }
-    return share_out(weight_gradient, &t, ceil_div(d, t.columns) * ceil_div(f, ROWS), m * LANES);
+    return share_out(weight_gradient, &t, ceil_div(d, t.columns) * ceil_div(f, ROWS), m * (ROWS + 2 * LANES));
 }

@@ -39,6 +39,6 @@ def local_response_norm_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
     x, options = cache
     if x is None:
         return array.local_response_norm_backward(dy, options)
-    dy, dx = floats(dy), np.empty(x.shape, np.float32)
+    dy, dx = floats(dy, x.shape), np.empty(x.shape, np.float32)
     _norm(pointer(x), pointer(dy), pointer(dx), *options)
     return dx

@@ -50,7 +50,7 @@ def max_pool2d_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
     switches, sizes = cache
     if switches is None:
         return array.max_pool2d_backward(dy, sizes)
-    dy, dx = floats(dy), np.empty(sizes[:4], np.float32)
+    dy, dx = floats(dy, switches.shape), np.empty(sizes[:4], np.float32)
     _max_backward(pointer(dy), pointer(switches), pointer(dx), *sizes)
     return dx
 
@@ -76,7 +76,7 @@ def avg_pool2d_forward(
 def avg_pool2d_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
     """dy (N, OH, OW, C) -> dx (N, H, W, C)."""
     sizes, count_include_pad = cache
-    dy, dx = floats(dy), np.empty(sizes[:4], np.float32)
+    dy, dx = floats(dy, (sizes[0], sizes[4], sizes[5], sizes[3])), np.empty(sizes[:4], np.float32)
     _avg_backward(pointer(dy), pointer(dx), *sizes, count_include_pad)
     return dx
 

@@ -24,7 +24,7 @@ def relu_forward(x: np.ndarray, *, rectified: bool = False, remember: str | None
     """x of any shape -> y, cache. rectified: x is y already, and only the cache is made."""
     if not rectified:
         return forward(x, 0.0, False, remember)
-    bits = np.empty(-(-x.size // BLOCK) * WORDS, np.uint32)
+    x, bits = floats(x), np.empty(-(-x.size // BLOCK) * WORDS, np.uint32)
     _signs(pointer(x), pointer(bits), x.size)
     return x, bits
 
@@ -64,6 +64,8 @@ def forward(x: np.ndarray, slope: float, leaky: bool, remember: str | None) -> t
 
 def backward(dy: np.ndarray, bits: np.ndarray, slope: float, rule: int) -> np.ndarray:
     """dx by the rule of this number."""
+    if bits.size != -(-dy.size // BLOCK) * WORDS:
+        raise ValueError(f"expected the shape of the forward pass, got {dy.shape}")
     dx = np.empty(dy.shape, np.float32)
     _backward(pointer(dy), pointer(bits), pointer(dx), dy.size, slope, rule)
     return dx
@@ -71,7 +73,7 @@ def backward(dy: np.ndarray, bits: np.ndarray, slope: float, rule: int) -> np.nd
 
 def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a + b, of one shape."""
-    a, b = floats(a), floats(b)
+    a, b = floats(a), floats(b, a.shape)
     y = np.empty(a.shape, np.float32)
     _add(pointer(a), pointer(b), pointer(y), a.size)
     return y

@@ -1,4 +1,4 @@
-/* 3×3 convolutions with stride 1, by Winograd's F(4×4, 3×3): winograd.h has the formula.
+/* Convolutions of 3×3 and 5×5 taps with stride 1, by Winograd's minimal filtering: winograd.h has the formula.
  *
  *     for each pass over as many tiles as the workspace holds
  *         for each group of tiles                                             shared out to threads
@@ -15,8 +15,8 @@
 #include "winograd.h"
 
 #define GROUP 112 /* tiles that an item multiplies: 8 register tiles of 14 */
-#define PART 32 /* channels: U of 32×32 is 147 KB, M of 112×32 516 KB */
-#define PASS (4L << 20) /* floats of V in a pass */
+#define PART 64 /* channels: U of 64×32 is 295 KB, M of 112×32 516 KB */
+#define PASS (2L << 20) /* floats of V in a pass */
 #define FEW 500000 /* floats of U that stay in the cache */
 #define OWN (128 * 1024) /* floats of V and M that an item keeps to itself, half a core's second cache */
 
@@ -34,10 +34,10 @@ static long part_size(long channels) { return min_of(max_of(PART, block_size(cha
 void winograd_input(const Conv *c, long first, long many, float *planes, long step, long tiles, long at) {
     static const float zeros[LANES];
     const Grid grid = grid_of(c);
-    const long B = block_size(c->c);
+    const long B = block_size(c->c), side = outputs_of(c->kh);
     for (long t = 0; t < many; t++) {
         const long tile = first + t, image = tile / (grid.down * grid.across);
-        const long top = tile / grid.across % grid.down * 4 - c->top, left = tile % grid.across * 4 - c->left;
+        const long top = tile / grid.across % grid.down * side - c->top, left = tile % grid.across * side - c->left;
         const float *from[36];
         for (long i = 0; i < 6; i++)
             for (long j = 0; j < 6; j++) {
@@ -60,17 +60,19 @@ void winograd_input(const Conv *c, long first, long many, float *planes, long st
 }
 
 void winograd_filters(const Filters *from, long block, long c0, long c1, float *u, long step) {
-    const long FB = block_size(from->outputs);
+    const long FB = block_size(from->outputs), size = from->kh;
     for (long c = c0; c < c1; c++)
         for (long f = 0; f < FB; f += LANES) {
-            float taps[9][LANES];
-            vec g[9], o[36];
+            float taps[25][LANES];
+            vec g[25], o[36];
             const float *w = from->w + (block * FB + f) * from->wo + c * from->wi;
-            for (int k = 0; k < 9; k++)
-                for (int lane = 0; lane < LANES; lane++)
-                    taps[k][lane] = w[lane * from->wo + k / 3 * from->wa + k % 3 * from->wb];
-            for (int k = 0; k < 9; k++) g[k] = load(taps[k]);
-            transform(filter_line, g, 3, o, 6);
+            for (long k = 0; k < size * size; k++) {
+                for (long lane = 0; lane < LANES; lane++)
+                    taps[k][lane] = w[lane * from->wo + k / size * from->wa + k % size * from->wb];
+                g[k] = load(taps[k]);
+            }
+            if (size == 3) transform(filter_line, g, 3, o, 6);
+            else transform(filter5_line, g, 5, o, 6);
 #pragma GCC unroll 36
             for (int k = 0; k < 36; k++) store(u + k * step + (c - c0) * FB + f, o[k]);
         }
@@ -79,18 +81,19 @@ void winograd_filters(const Filters *from, long block, long c0, long c1, float *
 /* Aᵀ M A of a tile's block of filters, with bias and ReLU, into the pixels of it that exist. */
 INLINE void write_outputs(const Conv *c, const float *bias, long tile, long f, const float *m, long step) {
     const Grid grid = grid_of(c);
-    const long image = tile / (grid.down * grid.across);
-    const long top = tile / grid.across % grid.down * 4, left = tile % grid.across * 4;
+    const long image = tile / (grid.down * grid.across), side = outputs_of(c->kh);
+    const long top = tile / grid.across % grid.down * side, left = tile % grid.across * side;
     float *y = c->y + image * c->yn + top * c->yy + left * c->yx + f;
     vec in[36], out[16];
     const vec start = bias ? load(bias + f) : (vec){0};
 #pragma GCC unroll 36
     for (int k = 0; k < 36; k++) in[k] = load(m + k * step);
-    transform(output_line, in, 6, out, 4);
-    const long rows = min_of(4, c->oh - top), columns = min_of(4, c->ow - left);
+    if (side == 4) transform(output_line, in, 6, out, 4);
+    else transform(output2_line, in, 6, out, 2);
+    const long rows = min_of(side, c->oh - top), columns = min_of(side, c->ow - left);
     for (long i = 0; i < rows; i++)
         for (long j = 0; j < columns; j++) {
-            const vec a = out[4 * i + j] + start;
+            const vec a = out[side * i + j] + start;
             store(y + i * c->yy + j * c->yx, c->relu ? positive(a) : a);
         }
 }
@@ -158,7 +161,7 @@ static void whole_group(const void *task, long item, float *scratch) {
     for (long block = 0; block < t->c.f / block_size(t->c.f); block++) multiply(t, v, 0, tile, many, block, scratch);
 }
 
-/* x (N, H, W, C), filters of 3×3 taps -> y. C and F are multiples of a vector. made: winograd_make's, or NULL. */
+/* x (N, H, W, C), filters of 3×3 or 5×5 taps -> y. C and F are multiples of a vector. made: winograd_make's, or NULL. */
 int conv_winograd(const Conv *c, const Filters *filters, const float *made) {
     const Grid grid = grid_of(c);
     const long FB = block_size(c->f), in_all = PLANES * c->c * c->f;

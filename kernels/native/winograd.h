@@ -1,6 +1,7 @@
-/* Winograd's minimal filtering F(4×4, 3×3) (Lavin & Gray 2015, section 4): what its passes share.
+/* Winograd's minimal filtering (Lavin & Gray 2015, section 4), F(4×4, 3×3) and F(2×2, 5×5): what its passes share.
  *
- * A convolution of a 6×6 input tile d with a 3×3 filter g gives 4×4 outputs. Instead of 144 multiplications
+ * A convolution of a 6×6 input tile d with a filter g of 3×3 taps gives 4×4 outputs, one of 5×5 taps 2×2. Instead of 144
+ * or 100 multiplications
  *
  *     y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A        takes 36, ⊙ element by element,
  *
@@ -42,6 +43,11 @@ INLINE void output_line(const vec *m, long s, vec *o, long t) { /* Aᵀ: 6 -> 4 
     o[3 * t] = difference1 + 8 * difference2 + m[5 * s];
 }
 
+INLINE void output2_line(const vec *m, long s, vec *o, long t) { /* Aᵀ: 6 -> 2, for 5 taps */
+    o[0] = m[0] + (m[s] + m[2 * s]) + (m[3 * s] + m[4 * s]);
+    o[t] = (m[s] - m[2 * s]) + 2 * (m[3 * s] - m[4 * s]) + m[5 * s];
+}
+
 INLINE void filter_line(const vec *g, long s, vec *o, long t) { /* G: 3 -> 6 */
     const vec even = g[0] + g[2 * s], far = g[0] * (1.f / 24) + g[2 * s] * (1.f / 6), middle = g[s] * (1.f / 12);
     o[0] = g[0] * .25f;
@@ -50,6 +56,18 @@ INLINE void filter_line(const vec *g, long s, vec *o, long t) { /* G: 3 -> 6 */
     o[3 * t] = far + middle;
     o[4 * t] = far - middle;
     o[5 * t] = g[2 * s];
+}
+
+INLINE void filter5_line(const vec *g, long s, vec *o, long t) { /* G: 5 -> 6 */
+    const vec even = g[0] + g[2 * s] + g[4 * s], odd = g[s] + g[3 * s];
+    const vec even2 = g[0] * (1.f / 24) + g[2 * s] * (1.f / 6) + g[4 * s] * (2.f / 3);
+    const vec odd2 = g[s] * (1.f / 12) + g[3 * s] * (1.f / 3);
+    o[0] = g[0] * .25f;
+    o[t] = (even + odd) * (-1.f / 6);
+    o[2 * t] = (even - odd) * (-1.f / 6);
+    o[3 * t] = even2 + odd2;
+    o[4 * t] = even2 - odd2;
+    o[5 * t] = g[4 * s];
 }
 
 INLINE void output_gradient_line(const vec *d, long s, vec *o, long t) { /* A: 4 -> 6 */
@@ -63,11 +81,30 @@ INLINE void output_gradient_line(const vec *d, long s, vec *o, long t) { /* A: 4
     o[5 * t] = d[3 * s];
 }
 
+INLINE void output2_gradient_line(const vec *d, long s, vec *o, long t) { /* A: 2 -> 6 */
+    o[0] = d[0];
+    o[t] = d[0] + d[s];
+    o[2 * t] = d[0] - d[s];
+    o[3 * t] = d[0] + 2 * d[s];
+    o[4 * t] = d[0] - 2 * d[s];
+    o[5 * t] = d[s];
+}
+
 INLINE void filter_gradient_line(const vec *m, long s, vec *o, long t) { /* Gᵀ: 6 -> 3 */
     const vec near = (m[s] + m[2 * s]) * (-1.f / 6), far = m[3 * s] + m[4 * s];
     o[0] = m[0] * .25f + near + far * (1.f / 24);
     o[t] = (m[2 * s] - m[s]) * (1.f / 6) + (m[3 * s] - m[4 * s]) * (1.f / 12);
     o[2 * t] = near + far * (1.f / 6) + m[5 * s];
+}
+
+INLINE void filter5_gradient_line(const vec *m, long s, vec *o, long t) { /* Gᵀ: 6 -> 5 */
+    const vec sum = (m[s] + m[2 * s]) * (-1.f / 6), difference = (m[2 * s] - m[s]) * (1.f / 6);
+    const vec sum2 = m[3 * s] + m[4 * s], difference2 = m[3 * s] - m[4 * s];
+    o[0] = m[0] * .25f + sum + sum2 * (1.f / 24);
+    o[t] = difference + difference2 * (1.f / 12);
+    o[2 * t] = sum + sum2 * (1.f / 6);
+    o[3 * t] = difference + difference2 * (1.f / 3);
+    o[4 * t] = sum + sum2 * (2.f / 3) + m[5 * s];
 }
 
 /* out (to×to) = line · in (from×from) · lineᵀ. Inlined with constants, so the loops vanish. */
@@ -84,7 +121,12 @@ typedef struct {
     long across, down; /* tiles in a row, rows of tiles in an image */
 } Grid;
 
-INLINE Grid grid_of(const Conv *c) { return (Grid){ceil_div(c->ow, 4), ceil_div(c->oh, 4)}; }
+INLINE long outputs_of(long taps) { return 7 - taps; } /* of a tile, along each axis */
+
+INLINE Grid grid_of(const Conv *c) {
+    const long side = outputs_of(c->kh);
+    return (Grid){ceil_div(c->ow, side), ceil_div(c->oh, side)};
+}
 
 /* Planes lie a little apart: at a power of two they would fall on the same lines of the cache. */
 INLINE long plane_step(long floats) { return ceil_div(floats, 1024) * 1024 + 16; }

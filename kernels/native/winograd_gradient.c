@@ -1,4 +1,4 @@
-/* The gradient of 3×3 filters with stride 1, by Winograd's identity (winograd.h):
+/* The gradient of filters of 3×3 and 5×5 taps with stride 1, by Winograd's identity (winograd.h):
  *
  *     dg = Gᵀ [ Σ over tiles V ⊙ Z ] G        V = Bᵀ d B,  Z = A dy Aᵀ,  ⊙ for each (c, f): 36 products Vᵀ Z
  *
@@ -19,7 +19,7 @@
 
 #define GROUP 112 /* tiles that an item transforms */
 #define PART 32 /* channels of an item: M of 32×32 is 147 KB */
-#define PASS (6L << 20) /* floats of V and Z in a pass */
+#define PASS (3L << 20) /* floats of V and Z in a pass */
 #define FEW 150000 /* floats of M that stay in the cache */
 #define OWN (192 * 1024) /* floats of V and Z that a slab keeps to itself */
 #define PARTIAL (1L << 20) /* floats of partial sums */
@@ -38,11 +38,11 @@ typedef struct {
 static void output_gradients(const Gradient *t, long tile, long many, float *planes, long at, float *sums) {
     const Conv *c = &t->c;
     const Grid grid = grid_of(c);
-    const long FB = block_size(c->f);
+    const long FB = block_size(c->f), side = outputs_of(c->kh);
     for (long i = 0; i < many; i++, tile++) {
         const long image = tile / (grid.down * grid.across);
-        const long top = tile / grid.across % grid.down * 4, left = tile % grid.across * 4;
-        const long rows = min_of(4, c->oh - top), columns = min_of(4, c->ow - left);
+        const long top = tile / grid.across % grid.down * side, left = tile % grid.across * side;
+        const long rows = min_of(side, c->oh - top), columns = min_of(side, c->ow - left);
         const long corner = image * c->yn + top * c->yy + left * c->yx;
         for (long f = 0; f < c->f; f += LANES) {
             vec d[16] = {{0}}, o[36], sum = load(sums + f);
@@ -50,11 +50,12 @@ static void output_gradients(const Gradient *t, long tile, long many, float *pla
                 for (long b = 0; b < columns; b++) {
                     const long where = corner + a * c->yy + b * c->yx + f;
                     const vec dy = load(c->y + where);
-                    d[4 * a + b] = t->gate ? gated(t->gate, c->start + where, dy) : dy;
-                    sum += d[4 * a + b];
+                    d[side * a + b] = t->gate ? gated(t->gate, c->start + where, dy) : dy;
+                    sum += d[side * a + b];
                 }
             store(sums + f, sum);
-            transform(output_gradient_line, d, 4, o, 6);
+            if (side == 4) transform(output_gradient_line, d, 4, o, 6);
+            else transform(output2_gradient_line, d, 2, o, 6);
             float *to = planes + (f / FB * t->tiles + at + i) * FB + f % FB;
 #pragma GCC unroll 36
             for (int k = 0; k < 36; k++) store(to + k * t->z_step, o[k]);
@@ -76,19 +77,20 @@ static void multiply(const Gradient *t, const float *v, const float *z, long man
         }
 }
 
-/* dw (F, C, 3, 3) (+)= Gᵀ M G for channels c0 to c1 and a block of filters. */
+/* dw (F, C, KH, KW) (+)= Gᵀ M G for channels c0 to c1 and a block of filters. */
 static void write_gradient(const Conv *c, const float *m, long m_step, long c0, long c1, long block, float *dw, int add) {
-    const long FB = block_size(c->f);
+    const long FB = block_size(c->f), taps = c->kh * c->kw;
     for (long ch = c0; ch < c1; ch++)
         for (long f = 0; f < FB; f += LANES) {
-            vec in[36], out[9];
+            vec in[36], out[25];
 #pragma GCC unroll 36
             for (int k = 0; k < 36; k++) in[k] = load(m + k * m_step + (ch - c0) * FB + f);
-            transform(filter_gradient_line, in, 6, out, 3);
-            float *to = dw + ((block * FB + f) * c->c + ch) * 9;
+            if (taps == 9) transform(filter_gradient_line, in, 6, out, 3);
+            else transform(filter5_gradient_line, in, 6, out, 5);
+            float *to = dw + ((block * FB + f) * c->c + ch) * taps;
             for (int lane = 0; lane < LANES; lane++)
-                for (int tap = 0; tap < 9; tap++) {
-                    float *w = to + lane * c->c * 9 + tap;
+                for (long tap = 0; tap < taps; tap++) {
+                    float *w = to + lane * c->c * taps + tap;
                     *w = out[tap][lane] + (add ? *w : 0);
                 }
         }
@@ -127,12 +129,12 @@ static void whole_slab(const void *task, long slab, float *scratch) {
             multiply(t, v, z, many, 0, c->c, block, m + block * c->c * FB, m_step, add);
     }
     for (long block = 0; block < c->f / FB; block++)
-        write_gradient(c, m + block * c->c * FB, m_step, 0, c->c, block, t->dw + slab * 9 * c->c * c->f, 0);
+        write_gradient(c, m + block * c->c * FB, m_step, 0, c->c, block, t->dw + slab * c->kh * c->kw * c->c * c->f, 0);
 }
 
 static int few_filters(Gradient *t, float *dw, float *db) {
     const Conv *c = &t->c;
-    const long weights = 9 * c->c * c->f;
+    const long weights = c->kh * c->kw * c->c * c->f;
     t->group = max_of(14, min_of(GROUP, OWN / (PLANES * (c->c + c->f)) / 14 * 14));
     t->slabs = max_of(1, min_of(ceil_div(t->total, t->group), max_of(4, min_of(16, PARTIAL / weights))));
     t->tiles = t->group, t->v_step = plane_step(t->group * c->c), t->z_step = plane_step(t->group * c->f);
@@ -144,7 +146,7 @@ static int few_filters(Gradient *t, float *dw, float *db) {
     return db ? add_up(t->sums, t->slabs, c->f, db) : 0;
 }
 
-/* x (N, H, W, C), dy (N, OH, OW, F) -> dw (F, C, 3, 3), db (F) unless NULL. C and F are multiples of a vector.
+/* x (N, H, W, C), dy (N, OH, OW, F) -> dw (F, C, KH, KW), db (F) unless NULL. C and F are multiples of a vector.
  * c->y is dy, and c->gate its bits, not those of x. */
 int conv_winograd_gradient(const Conv *c, float *dw, float *db) {
     const Grid grid = grid_of(c);

@@ -3,7 +3,6 @@
 Sums run in the dtype of the arrays, term by term: give float64 where the result is to judge others.
 """
 
-from .add import add
 from .activations import (
     sigmoid_backward,
     sigmoid_forward,
@@ -12,6 +11,7 @@ from .activations import (
     tanh_backward,
     tanh_forward,
 )
+from .add import add
 from .avg_pool import (
     adaptive_avg_pool2d_backward,
     adaptive_avg_pool2d_forward,
@@ -32,10 +32,10 @@ from .scale import scale_backward, scale_forward
 from .softmax_cross_entropy import softmax_cross_entropy_backward, softmax_cross_entropy_forward
 
 __all__ = [
-    "add",
     "adam_step",
     "adaptive_avg_pool2d_backward",
     "adaptive_avg_pool2d_forward",
+    "add",
     "avg_pool2d_backward",
     "avg_pool2d_forward",
     "batch_moments",

@@ -53,6 +53,8 @@ class SoftmaxCrossEntropy(Layer):
         return ()
 
 
+FAMILIES = ("reference", "array")  # those that people read
+
 DERIVATIVE = re.compile(r"∂|\bd[a-zA-Zγβ](_\w+|gamma|beta|logits)?\b")
 
 LOSS = {SoftmaxCrossEntropy: (Example({}, (4,)), Example({"label_smoothing": 0.2}, (3,)))}
@@ -74,6 +76,8 @@ def command(
         print("minicnn exercise LAYER writes one; the same command again grades it.")
         return
     chosen, examples = find(layer)
+    if family not in FAMILIES:
+        raise MinicnnError(f"--family {family}: there is {', '.join(FAMILIES)}")
     name = chosen.__name__.lower()
     path = make_folder(out) / (f"exercise_{name}.py" if family == "reference" else f"exercise_{name}_{family}.py")
     ops = ops_of(chosen, examples)
@@ -81,10 +85,7 @@ def command(
     if path.exists() and not restart:
         grade(path, chosen, examples, ops)
         return
-    try:
-        text = blank(kernels.family(family), ops, f"{name} --family {family}" if family != "reference" else name)
-    except ValueError as error:
-        raise MinicnnError(str(error)) from None
+    text = blank(kernels.family(family), ops, f"{name} --family {family}" if family != "reference" else name)
     write_bytes(path, text.encode())
     print(f"{path}: write {' and '.join(written)}, then run the same command again to have it graded")
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import MinicnnError
+from ..kernels import frozen_weights
 from ..kernels.backend import Array, get_array_module
 from ..layers import evaluating
 from ..layers.layer import add_gradients
@@ -89,10 +90,10 @@ def optimize(
 ) -> Result:
     """Move the picture uphill for `steps` steps, or until a callback returns True.
 
-    The network is in evaluation mode meanwhile. `seed` draws the transforms; `state` is what an earlier run's
-    optimizer left. `maximize=False` goes downhill. Ctrl-C raises Interrupted, which is a KeyboardInterrupt; a gradient
-    that is not finite raises NotFinite, a MinicnnError that names the step, the term and the layer. Both carry the
-    last whole result, and `parametrization` holds it.
+    The network is in evaluation mode meanwhile, and its weights must not change. `seed` draws the transforms; `state`
+    is what an earlier run's optimizer left. `maximize=False` goes downhill. Ctrl-C raises Interrupted, which is a
+    KeyboardInterrupt; a gradient that is not finite raises NotFinite, a MinicnnError that names the step, the term and
+    the layer. Both carry the last whole result, and `parametrization` holds it.
     """
     if steps < 1:
         raise MinicnnError(f"{steps} steps: expected 1 or more")
@@ -100,7 +101,7 @@ def optimize(
     terms = (objective if maximize else -objective).terms()
     result = Result(parametrization.image(), 0, state)
     try:
-        with evaluating(net):
+        with evaluating(net), frozen_weights():
             for step in range(1, steps + 1):
                 drawn = [transform.sample(generator) for transform in transforms]
                 values, d_image = evaluate(net, terms, parametrization.image(), drawn)

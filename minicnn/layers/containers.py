@@ -58,11 +58,13 @@ class Container(Layer):
     def children(self) -> dict[str, Layer]:
         return self._children
 
-    def forward(self, x: Array, *, remember: Remember = "all") -> Array:
+    def forward(self, x: Array, *, remember: Remember = "all") -> Array:  # type: ignore[override]  # nothing fused
         y, _ = self.trace(x, {""}, remember)
         return y
 
-    def backward(self, dy: Array | None, *, need_dx: bool = True, need_dparams: bool = True) -> Array | None:
+    def backward(  # type: ignore[override]  # nothing fused
+        self, dy: Array | None, *, need_dx: bool = True, need_dparams: bool = True
+    ) -> Array | None:
         return self.inject(dy, {}, need_dx, need_dparams)
 
     def forget(self) -> None:
@@ -115,7 +117,8 @@ def below(name: str, paths: set[str] | Grads) -> set[str]:
 class Chain(Container):
     """What Sequential and Residual share: layers that run one after another, some of them as one (fusion.py)."""
 
-    _groups: tuple[tuple[str, ...], ...] = ()  # of the last forward pass: names of layers that ran as one
+    of_a_pass = (*Container.of_a_pass, "_groups")
+    _groups: tuple[tuple[str, ...], ...] = ()  # of the last forward pass, as far as it ran: layers that ran as one
 
     def chain(self) -> list[str]:
         """The names of those layers, in order."""
@@ -134,14 +137,15 @@ class Chain(Container):
         depth = len(names) if need_y else 1 + max(asked, default=-1)  # run no deeper than the deepest layer asked for
         for name in names:
             self._children[name].forget()
+        self._groups = ()
         y: Array | None = x
-        groups, done = [], 0
+        done = 0
         while done < depth:
             fusion = self.fusion(names[done:depth], wanted, remember)
             name, *behind = group = tuple(names[done : done + len(fusion.types)])
             done += len(group)
             fused = fusion.options if done < len(names) else {**fusion.options, **at_end}
-            y, more = self.trace_child(name, y, wanted, remember, need_y or done < depth, **fused)
+            y, more = self.trace_child(name, y, wanted, remember, need_y or done < depth or bool(behind), **fused)
             found.update(more)
             if behind and y is not None:
                 if group[-1] in wanted:
@@ -149,8 +153,7 @@ class Chain(Container):
                 relu = self._children[behind[0]]
                 if remember and isinstance(self._children[name], Conv2d) and isinstance(relu, ReLU):
                     relu.rectified(y, remember)
-            groups.append(group)
-        self._groups = (*groups, *((name,) for name in names[depth:]))
+            self._groups += (group,)
         return y, found
 
     def fusion(self, names: Sequence[str], wanted: set[str] | Grads, remember: Remember) -> Fusion:
@@ -167,7 +170,8 @@ class Chain(Container):
         names = self.chain()
         first = 0 if need_dx else next((i for i, n in enumerate(names) if self._children[n].parameters()), len(names))
         start = len(names)  # without dx, nothing before the first parameter needs a gradient
-        for group in reversed(self._groups or [(name,) for name in names]):
+        ran = sum(len(group) for group in self._groups)
+        for group in reversed((*self._groups, *((name,) for name in names[ran:]))):
             head, *behind = group
             start -= len(group)
             if start < first:
@@ -190,12 +194,17 @@ class Chain(Container):
         memory = self._children[name]._memory
         return {"gate": memory.cache} if memory else {}
 
-    def separate_group(self, group: Sequence[str]) -> None:
+    def separate_group(self, group: tuple[str, ...]) -> None:
         """Give each layer of a group the memory that it would have, had it run by itself."""
-        if not self.gate(group[1]):  # a convolution and its ReLU have it anyway
-            y = self._children[group[0]].separate()
-            for name in group[1:]:
-                y = self._children[name].forward(y, remember="all")
+        head, *behind = group
+        _, last = self._children[head].end()
+        if not isinstance(last, Conv2d):  # a convolution and its ReLU have it anyway
+            remember = last.remembered().remember
+            y = self._children[head].separate()
+            for name in behind:
+                y = self._children[name].forward(y, remember=remember)
+        at = self._groups.index(group)
+        self._groups = (*self._groups[:at], *((name,) for name in group), *self._groups[at + 1 :])
 
     def chain_output_shape(self, input_shape: Shape) -> Shape:
         for name in self.chain():
@@ -215,10 +224,14 @@ class Chain(Container):
 class Sequential(Chain):
     """y = layerₙ(… layer₁(x))."""
 
-    def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
+    def trace(  # type: ignore[override]  # nothing fused
+        self, x: Array, wanted: set[str], remember: Remember
+    ) -> tuple[Array | None, dict[str, Array]]:
         return self.trace_chain(x, wanted, remember, need_y="" in wanted)
 
-    def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
+    def inject(  # type: ignore[override]  # nothing fused
+        self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool
+    ) -> Array | None:
         return self.inject_chain(dy, grads, need_dx, need_dparams)
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -234,6 +247,7 @@ class Sequential(Chain):
 class Residual(Chain):
     """y = layers(x) + shortcut(x) (He et al. 2015, equation 1); without a shortcut layer it is x itself."""
 
+    of_a_pass = (*Chain.of_a_pass, "_straight")
     _straight: Array | None = None  # what the last layer's kernel added, in the last forward pass
 
     def chain(self) -> list[str]:
@@ -242,13 +256,15 @@ class Residual(Chain):
     def end(self) -> tuple[str, Layer]:
         """A batch norm at the end adds the shortcut as it writes."""
         name = self.chain()[-1] if self.chain() else ""
-        return (name, self._children[name]) if name and type(self._children[name]) is BatchNorm2d else ("", self)
+        plain_end = type(self) is Residual and name and type(self._children[name]) is BatchNorm2d
+        return (name, self._children[name]) if plain_end else ("", self)
 
     def trace(
         self, x: Array, wanted: set[str], remember: Remember, **fused: Any
     ) -> tuple[Array | None, dict[str, Array]]:
         self.forget()
-        need_y, (end, _), found = "" in wanted, self.end(), {}
+        need_y, (end, _) = "" in wanted, self.end()
+        found: dict[str, Array] = {}
         straight: Array | None = x
         if "shortcut" in self._children and (need_y or "shortcut" in wanted or below("shortcut", wanted)):
             straight, found = self.trace_child("shortcut", x, wanted, remember, need_y)
@@ -268,8 +284,9 @@ class Residual(Chain):
         end, norm = self.end()
         if end in grads and self._straight is not None:
             self.separate()
-        dx = self.inject_chain(dy, grads, need_dx, need_dparams)
-        if self._straight is not None and dy is not None and isinstance(norm, BatchNorm2d):
+        along = self._straight is not None and dy is not None  # the norm's kernel makes the shortcut's gradient
+        dx = self.inject_chain(dy, grads, need_dx or along, need_dparams)
+        if along and isinstance(norm, BatchNorm2d):
             dy = norm.take_residual_gradient()
             if norm._memory is None:  # it was kept for one backward pass
                 self._straight = None
@@ -304,6 +321,7 @@ class Residual(Chain):
 class Concat(Container):
     """y = the results of all layers on the same x, side by side along the channels (Szegedy et al. 2014, figure 2)."""
 
+    of_a_pass = (*Container.of_a_pass, "_widths")
     _widths: tuple[int, ...] | None = None
 
     def __init__(self, **layers: Layer) -> None:
@@ -311,7 +329,9 @@ class Concat(Container):
             raise self.error("expected at least one layer")
         super().__init__(**layers)
 
-    def trace(self, x: Array, wanted: set[str], remember: Remember) -> tuple[Array | None, dict[str, Array]]:
+    def trace(  # type: ignore[override]  # nothing fused
+        self, x: Array, wanted: set[str], remember: Remember
+    ) -> tuple[Array | None, dict[str, Array]]:
         self.forget()
         need_y = "" in wanted
         parts: list[Array] = []
@@ -332,7 +352,9 @@ class Concat(Container):
         joined = xp.concatenate([xp.moveaxis(part, 1, -1) for part in parts], axis=-1)
         return channels_first(joined), found
 
-    def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
+    def inject(  # type: ignore[override]  # nothing fused
+        self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool
+    ) -> Array | None:
         if dy is not None and self._widths is None:
             raise self.error("backward without a forward pass that remembers: call forward(x) first")
         if dy is not None and self._widths is not None and dy.shape[1] != sum(self._widths):

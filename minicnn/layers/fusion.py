@@ -40,7 +40,7 @@ _off: ContextVar[bool] = ContextVar("unfused", default=False)
 
 @contextmanager
 def unfused() -> Iterator[None]:
-    """Within the block every layer's own forward and backward run, one after another: to look on, and to compare with."""
+    """Within the block every layer's own forward and backward run, one after another: to look on, and to compare."""
     token = _off.set(True)
     try:
         yield

@@ -44,6 +44,7 @@ class Layer:
     path = ""  # the layer's name in its network, set by the container
     training = True
     _memory: Memory | None = None
+    of_a_pass: ClassVar[tuple[str, ...]] = ("_memory",)  # what a pass leaves, which no copy of the layer takes along
     _seen: Any = None  # the kind of input that was checked last, and was right
 
     # What a new layer writes ------------------------------------------------------------------------------------
@@ -96,9 +97,7 @@ class Layer:
         """
         if dy is None:
             return None
-        memory = self._memory
-        if memory is None:
-            raise self.error("backward without a forward pass that remembers: call forward(x) first")
+        memory = self.remembered()
         need_dparams = need_dparams and bool(self.own_parameters())
         if need_dparams and memory.remember == "input":
             raise self.error('parameter gradients need forward(x, remember="all"), not remember="input"')
@@ -109,6 +108,15 @@ class Layer:
         dx = self.pullback(channels_last(dy), memory.cache, need_dx, need_dparams, **fused)
         self.used()
         return channels_first(dx) if need_dx and dx is not None else None
+
+    def remembered(self) -> Memory:
+        """What was kept for the backward pass. Raises MinicnnError where that is nothing."""
+        if self._memory is None:
+            raise self.error(
+                "backward without a forward pass that remembers: call forward(x) first "
+                '(remember="once" serves one backward pass)'
+            )
+        return self._memory
 
     def forget(self) -> None:
         """Drop what was kept for the backward pass."""
@@ -300,6 +308,10 @@ class Layer:
 
     def after_loading(self) -> None:
         """Called when new values were loaded, for layers that derive something from them."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: a forward pass can be gone back through where it was made, and nowhere else."""
+        return {name: value for name, value in vars(self).items() if name not in self.of_a_pass}
 
     def __call__(self, x: Array) -> Array:
         return self.forward(x)

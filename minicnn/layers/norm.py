@@ -35,6 +35,7 @@ class BatchNorm(Layer):
 
     _residual_gradient: Array | None = None  # of the last backward pass, where the kernel had added a residual
     _fused_pass: tuple[Array, Array, Array, bool] | None = None
+    of_a_pass = (*Layer.of_a_pass, "_residual_gradient", "_fused_pass")
 
     def compute(self, x: Array, remember: Remember, **fused: Any) -> tuple[Array, Any]:
         """`fused`: residual (N, C, H, W), relu and pool of the kernel."""
@@ -45,6 +46,8 @@ class BatchNorm(Layer):
                 raise self.error(
                     f"the layers give {channels_first(x).shape[1:]}, the shortcut {channels_first(residual).shape[1:]}"
                 )
+        if fused.get("pool") and min(x.shape[1:3]) < 2:
+            raise self.error(f"the pool behind it: a window of 2 does not fit into {x.shape[1]}×{x.shape[2]} pixels")
         if self.training:
             count = x.size // self.num_features
             if count < 2:
@@ -69,10 +72,11 @@ class BatchNorm(Layer):
         )
 
     def separate(self) -> Array:
-        assert self._fused_pass is not None and self._memory is not None
-        y, cache = self.normalize(*self._fused_pass, self._memory.remember)
+        memory = self.remembered()
+        assert self._fused_pass is not None
+        y, cache = self.normalize(*self._fused_pass, memory.remember)
         y = channels_first(y)
-        self._memory = self._memory._replace(cache=cache, output_shape=y.shape)
+        self._memory = memory._replace(cache=cache, output_shape=y.shape)
         return y
 
     def take_residual_gradient(self) -> Array | None:

@@ -85,8 +85,8 @@ def test_a_unit_without_a_gradient_at_the_start_is_woken(small):
 def test_the_picture_is_made_on_the_networks_device(small, on):
     with kernels.using("array"):  # the same sums in the same order: where a pool's inputs tie, rounding decides
         expected = visualize(small, "cat", steps=4)
-    on.place(small)
-    there = visualize(small, "cat", steps=4)
+        on.place(small)
+        there = visualize(small, "cat", steps=4)
     assert get_array_module(there) is on.xp
     np.testing.assert_allclose(on.download(there), expected, atol=1e-3)
 

@@ -166,7 +166,7 @@ def test_torch_computes_the_same_with_what_follows(
         y = torch.relu(y) if relu else y
         return torch.max_pool2d(y, 2) if pool else y
 
-    arrays = [channels_first(x), gamma, beta, *([channels_first(r)] if residual else [])]
+    arrays = [channels_first(x), gamma, beta, *([] if r is None else [channels_first(r)])]
     expected = torch_gradients(torch, function, *arrays, dy=channels_first(dy))
     found = [y, *ops.batch_norm_backward(dy, cache)]
     assert residual or found.pop() is None

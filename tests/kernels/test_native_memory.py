@@ -189,7 +189,7 @@ def test_pooling_what_cannot_be_pooled_is_refused(native: Any, rng: Any, shape: 
 
 @pytest.mark.parametrize("C", CHANNELS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_scale_and_channel_sums_agree(native: Any, rng: Any, shape: tuple[int, ...], C: int) -> None:
+def test_scale_agrees(native: Any, rng: Any, shape: tuple[int, ...], C: int) -> None:
     x, gamma, beta, dy = values(rng, *shape, C), values(rng, C), values(rng, C), values(rng, *shape, C)
     y, cache = native.scale_forward(x, gamma, beta)
     expected, exact_cache = family("array").scale_forward(*double(x, gamma, beta))
@@ -198,9 +198,6 @@ def test_scale_and_channel_sums_agree(native: Any, rng: Any, shape: tuple[int, .
         native.scale_backward(dy, cache), family("array").scale_backward(double(dy)[0], exact_cache), strict=True
     ):
         close(a, b, 1e-5)
-    exact = dy.reshape(-1, C).astype(np.float64)
-    close(native.channel_sum(dy), exact.sum(axis=0), 1e-5)
-    close(native.channel_sum(dy, x), (exact * (x.reshape(-1, C) > 0)).sum(axis=0), 1e-5)
 
 
 def test_gradients_that_were_not_prepared_for_are_refused(native: Any, rng: Any) -> None:
@@ -410,7 +407,7 @@ def everything(native: Any) -> Iterator[np.ndarray | None]:
         y, cache = op(x, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1))
         yield from (y, back(y, cache))
     y, cache = native.local_response_norm_forward(x)
-    yield from (y, native.local_response_norm_backward(dy, cache), native.channel_sum(dy, x), native.add(x, dy))
+    yield from (y, native.local_response_norm_backward(dy, cache), native.add(x, dy))
     y, cache = native.relu_forward(x)
     yield from (y, native.relu_backward(dy, cache))
     flat = [a.ravel() for a in (x.copy(), dy, residual.copy(), np.abs(residual))]

@@ -21,7 +21,7 @@ from minicnn import kernels
 from .levels import needs_native
 
 ROUNDING = {"lenet5": 2e-6, "resnet20": 2e-5, "vgg11_bn_cifar": 2e-5}  # the last two have Winograd's convolutions
-SHAPES = {"lenet5": (8, 1, 28, 28), "resnet20": (8, 3, 32, 32), "vgg11_bn_cifar": (4, 3, 32, 32)}
+SHAPES = {"lenet5": (8, 1, 28, 28), "resnet20": (8, 3, 32, 32), "vgg11_bn_cifar": (8, 3, 32, 32)}
 LEARNING_RATE = {"lenet5": 0.01, "resnet20": 0.01, "vgg11_bn_cifar": 0.002}
 
 

@@ -196,7 +196,7 @@ def test_an_error_inside_a_network_is_looked_at_once_where_it_is() -> None:
 
 def test_a_wrong_container_around_right_layers_is_found() -> None:
     class Forgetful(Residual):
-        def inject(self, dy: Any, grads: Any, need_dx: bool, need_dparams: bool) -> Any:
+        def inject(self, dy: Any, grads: Any, need_dx: bool, need_dparams: bool, **fused: Any) -> Any:
             return self.inject_chain(dy, grads, need_dx, need_dparams)  # the shortcut is lost
 
     failures = check_gradients(Forgetful(fc1=Linear(4, 4)).initialize(0), (4,)).failures

@@ -125,10 +125,13 @@ def test_neighbours_that_decay_alike_are_one_stretch() -> None:
         Parameter((9,), ones),
     ]
     pack(weights)
-    found = stretches(weights)
-    assert [stretch.decay for stretch in found] == [True, False, True]
+    found = stretches(weights, 0.1)
+    assert [stretch.decay for stretch in found] == [0.1, 0, 0.1]
     assert [stretch.where for stretch in found] == [slice(0, 32), slice(32, 48), slice(48, 64)]
-    assert [len(stretches(some)) for some in (weights[:2], weights[::2], weights[1:2])] == [1, 2, 1]
+    assert [len(stretches(some, 0.1)) for some in (weights[:2], weights[::2], weights[1:2])] == [1, 2, 1]
+    assert [stretch.where for stretch in stretches(weights)] == [slice(0, 64)]  # none decays
+    assert [stretch.decay for stretch in stretches(weights, 0.1, decay_all=True)] == [0.1]
+    assert [stretch.where for stretch in stretches(weights[::2])] == [slice(0, 16), slice(32, 48)]
 
 
 def test_a_value_of_another_shape_is_refused_by_name() -> None:

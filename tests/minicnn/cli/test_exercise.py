@@ -47,7 +47,7 @@ def answer(path: Path, family: str, ops: list[str], change: str = "") -> None:
     path.write_text(path.read_text(encoding="utf-8") + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
-@pytest.mark.parametrize("family", kernels.FAMILIES)
+@pytest.mark.parametrize("family", exercise.FAMILIES)
 @pytest.mark.parametrize("layer", EXERCISED, ids=lambda layer: layer.__name__)
 def test_an_exercise_is_empty_then_wrong_then_right(run: Run, layer: type, family: str) -> None:
     name, ops = layer.__name__.lower(), EXERCISED[layer]
@@ -73,7 +73,7 @@ def test_an_exercise_is_empty_then_wrong_then_right(run: Run, layer: type, famil
     assert "right: every gradient agrees" in printed
 
 
-@pytest.mark.parametrize("family", kernels.FAMILIES)
+@pytest.mark.parametrize("family", exercise.FAMILIES)
 @pytest.mark.parametrize("layer", EXERCISED, ids=lambda layer: layer.__name__)
 def test_the_answer_is_nowhere_in_the_file(layer: type, family: str) -> None:
     examples = (registered() | exercise.LOSS)[layer]
@@ -144,7 +144,8 @@ def test_without_a_layer_the_exercises_are_listed(run: Run) -> None:
     [
         (["conv3d"], "no layer 'conv3d'; did you mean 'conv2d'"),
         (["flatten"], "Flatten has no kernel to write"),
-        (["relu", "--family", "fortran"], "kernels 'fortran': there is reference, array"),
+        (["relu", "--family", "fortran"], "--family fortran: there is reference, array"),
+        (["relu", "--family", "native"], "--family native: there is reference, array"),
     ],
 )
 def test_bad_input_is_one_line(run: Run, arguments: list[str], words: str) -> None:
