@@ -181,7 +181,8 @@ def prepared(make: Callable[..., int], size: int, filters: int) -> Array:
 
 def at(a: Array | None, start: int) -> int | None:
     """The address of element `start` of a float32 array."""
-    return None if a is None else address(a) + 4 * start
+    place = address(a)
+    return None if place is None else place + 4 * start
 
 
 # Plans ------------------------------------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ class Phase(NamedTuple):
 
     first: int
     step: int
-    count: int
+    pixels: int
     tap: int  # the last tap that reaches them: the filter is flipped
     taps: int
     spacing: int  # of the taps
@@ -269,14 +270,14 @@ def transposed(conv: Conv, filters: Filters, rows: Phase, columns: Phase, group:
         n=conv.n, h=conv.oh, w=conv.ow, c=Fg, xn=conv.yn, xy=conv.yy, xx=conv.yx,
         kh=rows.taps, kw=columns.taps, sh=1, sw=1, dh=rows.dilation, dw=columns.dilation,
         top=rows.border, left=columns.border,
-        oh=rows.count, ow=columns.count, f=Cg, yn=conv.xn, yy=conv.xy * rows.step, yx=conv.xx * columns.step,
+        oh=rows.pixels, ow=columns.pixels, f=Cg, yn=conv.xn, yy=conv.xy * rows.step, yx=conv.xx * columns.step,
     )  # fmt: skip
     flipped = Filters(
         outputs=Cg, inputs=Fg, kh=rows.taps, kw=columns.taps,
         wo=filters.wi, wi=filters.wo, wa=-filters.wa * rows.spacing, wb=-filters.wb * columns.spacing,
     )  # fmt: skip
     taps, dilation = (rows.taps, columns.taps), (rows.dilation, columns.dilation)
-    window = Window(conv.n, Fg, Cg, taps, (1, 1), dilation, (rows.count, columns.count), lanes)
+    window = Window(conv.n, Fg, Cg, taps, (1, 1), dilation, (rows.pixels, columns.pixels), lanes)
     return Part(
         choose_conv(window),
         back,

@@ -153,7 +153,7 @@ def address(a: np.ndarray | None) -> int | None:
     if a is None:
         return None
     if a.flags.writeable and a.size:
-        return ctypes.addressof(_start_of(a))  # five times as fast as asking the array
+        return ctypes.addressof(_start_of(a))  # type: ignore[arg-type]  # five times as fast as asking the array
     return a.__array_interface__["data"][0]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minicnn import kernels
 from minicnn.errors import MinicnnError
 from minicnn.image import (
     L2,
@@ -30,10 +31,12 @@ from minicnn.image import (
     evaluate,
     optimize,
 )
+from minicnn.kernels.native import conv
 from minicnn.layers import Conv2d, Dropout, Flatten, Linear, MaxPool2d, Normalize, ReLU, Tanh
 from minicnn.network import Network
 
 from ...devices import DEVICES, device
+from ...kernels.levels import needs_native
 
 
 @pytest.fixture
@@ -246,6 +249,36 @@ def test_a_picture_that_holds_nan_is_said(net: Network) -> None:
 def test_two_infinite_terms_that_only_fail_together_are_said(net: Network) -> None:
     with pytest.raises(NotFinite, match=r"the sum of the gradients of L2\(.*, L2\(.* is not finite"):
         ascent(net, 1e38 * L2(center=-0.5) + 1e38 * L2(center=-0.5))
+
+
+@needs_native
+def test_filters_are_packed_once_a_run_and_anew_in_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, prepared = [], conv.prepared
+
+    def counted(*args: Any) -> np.ndarray:
+        packed.append(args)
+        return prepared(*args)
+
+    monkeypatch.setattr(conv, "prepared", counted)
+
+    def run(net: Network, steps: int) -> np.ndarray:
+        packed.clear()
+        pixels, ascent = Pixels(picture(np.float32)), GradientAscent(0.1, "l2")
+        return optimize(net, Channel("tanh1", 0), pixels, optimizer=ascent, steps=steps).image
+
+    def network(factor: float) -> Network:
+        net = Network({"conv1": Conv2d(3, 16, 3), "tanh1": Tanh()}, input_shape=(3, 8, 8)).initialize(0)
+        net.parameters()[0].value *= factor
+        return net
+
+    with kernels.using("native"):
+        net = network(1)
+        run(net, 1)
+        of_one_step = len(packed)
+        run(net, 4)
+        assert len(packed) == of_one_step > 0
+        net.parameters()[0].value *= 2
+        np.testing.assert_array_equal(run(net, 4), run(network(2), 4))
 
 
 @pytest.mark.parametrize("steps", [0, -3])
