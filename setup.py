@@ -91,7 +91,7 @@ def compile_into(target: Path) -> list[Path]:
 class BuildLibraries(build_ext):
     """`build_ext`, by a compiler of its own choice, and without failing where there is none."""
 
-    built: list[Path]
+    built: list[Path] = []  # noqa: RUF012  before it runs, which is when an editable installation asks
 
     def run(self) -> None:
         target = NATIVE if self.inplace else Path(self.build_lib, "minicnn", NATIVE)

@@ -133,7 +133,8 @@ class Chain(Container):
     ) -> tuple[Array | None, dict[str, Array]]:
         """`at_end`: what the last layer's kernel computes beside the layer."""
         names, found = self.chain(), {}
-        asked = [i for i, name in enumerate(names) if name in wanted or below(name, wanted)]
+        wanted = wanted - {""}
+        asked = [i for i, name in enumerate(names) if name in wanted or below(name, wanted)] if wanted else []
         depth = len(names) if need_y else 1 + max(asked, default=-1)  # run no deeper than the deepest layer asked for
         for name in names:
             self._children[name].forget()
@@ -163,6 +164,8 @@ class Chain(Container):
 
     def inside(self, group: Sequence[str], wanted: set[str] | Grads) -> bool:
         """Whether any of the names lies inside a group, where one kernel computes all of it: its end may be named."""
+        if not wanted:
+            return False
         ends = [f"{name}.{path}".rstrip(".") for name in group[:-1] for path in ("", self._children[name].end()[0])]
         return any(name in wanted for name in ends)
 
