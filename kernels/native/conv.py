@@ -152,12 +152,7 @@ def convolve(part: Part, x: Array, gate: Array | None, w: Array, b: Array | None
     conv.gate, conv.start = address(gate), part.x
     filters.w, filters.bias = at(w, part.w), at(b, part.bias)
     place, which = ctypes.addressof(conv), ctypes.addressof(filters)
-    use = (
-        part.kernel == "winograd",
-        part.w,
-        filters.outputs,
-        filters.wo,
-    )  # of w: as it lies or flipped, and by which group
+    use = (part.kernel == "winograd", part.w, bytes(part.filters))  # of w: as it lies or flipped, and which group
     if part.kernel == "narrow":
         conv_narrow(place, which)
     elif part.kernel == "winograd":

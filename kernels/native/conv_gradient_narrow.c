@@ -43,7 +43,7 @@ static void sum_slab(const void *task, long slab, float *scratch) {
     const Gradient *t = task;
     const Conv *c = &t->c;
     const long run = c->kw * c->c, all = t->taps + 1, padded = ceil_div(all, LANES) * LANES;
-    float *masked = scratch, *columns = masked + c->ow * c->yx, *x = columns + c->ow * padded + 2 * LANES;
+    float *masked = scratch, *columns = masked + min_of(ROWS, c->oh) * c->yy, *x = columns + c->ow * padded + 2 * LANES;
     float *sums = t->sums + slab * c->f * padded;
     memset(sums, 0, 4 * c->f * padded);
     memset(columns, 0, 4 * (c->ow * padded + 2 * LANES)); /* what is read behind the last tap, and dropped */
@@ -51,16 +51,21 @@ static void sum_slab(const void *task, long slab, float *scratch) {
     for (long band = slab; band < c->n * t->bands; band += t->slabs) {
         const long image = band / t->bands, first = band % t->bands * ROWS, rows = min_of(ROWS, c->oh - first);
         copy_band(c, image, first * c->sh - c->top, (rows - 1) * c->sh + (c->kh - 1) * c->dh + 1, t->width, x);
-        for (long p = 0; p < rows; p++) {
-            const long at = image * c->yn + (first + p) * c->yy;
-            const float *dy = c->y + at;
-            if (t->gate) copy_gated(t->gate, c->start + at, dy, (c->ow - 1) * c->yx + c->f, masked), dy = masked;
-            for (long q = 0; q < c->ow; q++) {
-                const float *from = x + (p * c->sh * t->width + q * c->sw) * c->c;
+        const long at = image * c->yn + first * c->yy;
+        const float *dy = c->y + at;
+        const long length = (rows - 1) * c->yy + (c->ow - 1) * c->yx + c->f; /* of dy in the band, with what lies between */
+        if (t->gate) copy_gated(t->gate, c->start + at, dy, length, masked), dy = masked;
+        for (long p = 0; p < rows; p++, dy += c->yy) {
+            const float *from = x + p * c->sh * t->width * c->c;
+            const long row = c->dh * t->width * c->c; /* from one row of the filter to the next */
+            for (long q = 0; q < c->ow; q++, from += c->sw * c->c) {
                 float *column = columns + q * padded;
-                for (long i = 0; i < c->kh; i++, from += c->dh * t->width * c->c)
-                    for (long k = 0; k < run; k += PIECE) /* whole pieces: the next ones overwrite what is too much */
-                        memcpy(column + i * run + k, from + k, 4 * PIECE);
+                if (run <= PIECE) /* whole pieces: the next ones overwrite what is too much */
+                    for (long i = 0; i < c->kh; i++) memcpy(column + i * run, from + i * row, 4 * PIECE);
+                else
+                    for (long i = 0; i < c->kh; i++)
+                        for (long k = 0; k < run; k += PIECE)
+                            memcpy(column + i * run + k, from + i * row + k, 4 * PIECE);
                 column[t->taps] = 1;
             }
             add_row(t, dy, columns, sums);
@@ -78,7 +83,7 @@ int conv_gradient_narrow(const Conv *c, float *dw, float *db) {
     const long padded = ceil_div(t.taps + 1, LANES) * LANES, taps = c->kh * c->kw;
     t.sums = workspace((t.slabs + 1) * c->f * padded);
     if (!t.sums) return -1;
-    const long scratch = c->ow * (c->yx + padded) + 2 * LANES + t.height * t.width * c->c + LANES;
+    const long scratch = min_of(ROWS, c->oh) * c->yy + c->ow * padded + 2 * LANES + t.height * t.width * c->c + LANES;
     float *total = t.sums + t.slabs * c->f * padded;
     if (share_out(sum_slab, &t, t.slabs, scratch) || add_up(t.sums, t.slabs, c->f * padded, total)) return -1;
     for (long f = 0; f < c->f; f++, total += padded) {
