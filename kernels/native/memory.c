@@ -1,9 +1,8 @@
 /* Memory that is freed stays with the process.
  *
  * glibc gives each large array pages of its own from the system, and gives them back when the array is freed. The next
- * step of a training asks for the same sizes again: every page is then faulted in and filled with zeros anew, which takes
- * up to a third of the step. With these two settings arrays below 32 MiB (the most that glibc takes) come from memory
- * that was freed before.
+ * step of a training, or of a picture, asks for the same sizes again: every page is then faulted in and filled with zeros
+ * anew, which takes up to a third of the step. With these two settings arrays come from memory that was freed before.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@
 /* 1 where it was done, 0 where the C library is another one. */
 int keep_memory(void) {
 #ifdef __GLIBC__
-    return mallopt(M_MMAP_THRESHOLD, 32 << 20) && mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    return mallopt(M_MMAP_MAX, 0) && mallopt(M_TRIM_THRESHOLD, INT_MAX);
 #else
     return 0;
 #endif
