@@ -54,8 +54,12 @@ class ConvRule(NamedTuple):
     why: str
 
 
-def whole_vectors(window: Window) -> bool:
-    return window.channels % window.lanes == 0 and window.filters % window.lanes == 0
+def whole_blocks(window: Window) -> bool:
+    """Whether channels and filters are whole blocks: of two vectors, or of one where they are few (conv.h)."""
+    return all(
+        number % (2 * window.lanes) == 0 or (number % window.lanes == 0 and number <= 4 * window.lanes)
+        for number in (window.channels, window.filters)
+    )
 
 
 POINTS = ConvRule(
@@ -73,7 +77,7 @@ CONV_RULES = (
     ConvRule(
         "winograd",
         lambda c: (
-            c.kernel in ((3, 3), (5, 5)) and c.stride == c.dilation == (1, 1) and whole_vectors(c) and min(c.output) > 2
+            c.kernel in ((3, 3), (5, 5)) and c.stride == c.dilation == (1, 1) and whole_blocks(c) and min(c.output) > 2
         ),
         "a quarter of the multiplications, or 36 % with 5×5 taps; on smaller maps most of a tile would be wasted",
     ),

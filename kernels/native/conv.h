@@ -2,8 +2,7 @@
  *
  *     y[n, p, q, f] = b[f] + Σ_{i, j, c} x[n, p·sh + i·dh − top, q·sw + j·dw − left, c] · w[f, c, i, j]
  *
- * All steps are in floats. A step may be that of another array's channel or of every second pixel: groups and the
- * gradient of a strided convolution are the same calls on parts of arrays.
+ * All steps are in floats, and may skip: a group uses some of the channels, a part of dx every s-th pixel.
  */
 #ifndef MINICNN_CONV_H
 #define MINICNN_CONV_H
@@ -14,7 +13,8 @@
 
 typedef struct {
     const float *x; /* the input, N images of H×W pixels of C channels */
-    const uint32_t *gate; /* a bit for each number: where it is 0, x counts as 0 (a ReLU's backward pass); NULL: as it is */
+    const uint32_t *gate; /* a bit for each number: where it is 0, x counts as 0 (a ReLU's backward pass; in the
+                           * gradients of filters the bits, and start, are y's, which is dy); NULL: as it is */
     long start; /* of x[0], the number of its bit */
     long n, h, w, c, xn, xy, xx; /* sizes; steps from image to image, row to row, pixel to pixel */
     long kh, kw, sh, sw, dh, dw, top, left; /* the window: size, stride, dilation, padding */
@@ -57,13 +57,13 @@ typedef struct {
 INLINE long block_vectors(long outputs) { return outputs % (2 * LANES) == 0 || outputs > 4 * LANES ? 2 : 1; }
 INLINE long block_size(long outputs) { return block_vectors(outputs) * LANES; }
 
-/* Floats of the packed filters: blocks of [block_size] biases and then [kh][kw][inputs][block_size] weights. */
 /* `run` numbers of x, and 0 in place of those whose bit is 0 (conv_direct.c). */
 void copy_gated(const uint32_t *gate, long number, const float *x, long run, float *to);
 
 /* The input rows of a band with their border (conv_direct.c). */
 void copy_band(const Conv *c, long image, long first_row, long height, long width, float *band);
 
+/* Floats of the packed filters: blocks of [block_size] biases and then [kh][kw][inputs][block_size] weights. */
 INLINE long packed_floats(long outputs, long inputs, long taps) {
     return ceil_div(outputs, block_size(outputs)) * block_size(outputs) * (taps * inputs + 1);
 }

@@ -21,6 +21,7 @@ from ..frozen import derived
 from ..geometry import Padding2d, Pair, conv_output_size
 from .arguments import floats, place
 from .library import address, function, lanes
+from .relu import bits_of
 
 
 def longs(*names: str) -> list[tuple[str, type]]:
@@ -127,6 +128,8 @@ def conv2d_backward(
     """
     x, w, has_bias, plan = cache
     dy = floats(dy, plan.output_shape)
+    if gate is not None and gate.size != bits_of(dy.size):
+        raise ValueError(f"gate: expected that of an output {dy.shape}")
     dx = dw = db = None
     if need_dparams:
         dw, db = place(out[0], w.shape), place(out[1], w.shape[:1]) if has_bias else None
@@ -195,6 +198,8 @@ def planned(
 ) -> Plan:
     """The plan for arrays of these shapes. Raises ValueError where they do not fit."""
     (N, H, W, C), (F, Cg, KH, KW), Fg = x, w, w[0] // groups
+    if not (C and F):
+        raise ValueError(f"a convolution without channels: input {x}, weights {w}")
     if Cg * groups != C or F % groups:
         raise ValueError(f"weights {w} in {groups} groups do not fit an input of {C} channels")
     OH, OW = (conv_output_size(*axis) for axis in zip((H, W), (KH, KW), stride, padding, dilation, strict=True))

@@ -16,17 +16,19 @@
  * Each output is summed in one order, (i, j, c), whatever the band and the tile: the bits depend on neither.
  * dx of a convolution with stride 1 is this function on dy with the filters flipped; with stride s it is s² of them,
  * each of which writes every s-th pixel of dx and reads every s-th tap.
+ * Where there is neither border nor gate, x is read in place. FB = block_size(F): one or two vectors; the numbers are
+ * those of AVX-512.
  */
 #include "conv.h"
 
 #define BAND (128 * 1024) /* floats of input in an item: half a megabyte, half of a core's second cache */
-#define ITEMS 16 /* wanted at least: enough for the threads to share evenly */
+#define ITEMS 16 /* wanted at least: for even shares of a few threads; no result depends on it */
 
 typedef struct {
     Conv c;
     const float *packed;
     long rows, bands, parts, blocks; /* output rows of a band; bands of an image; parts of the blocks of filters */
-    long height, width; /* of the padded input of a band */
+    long width; /* of the padded input of a band */
     int copied;
 } Direct;
 
@@ -40,7 +42,7 @@ void copy_gated(const uint32_t *gate, long number, const float *x, long run, flo
 /* The rows of x that a band reads, with the border of zeros: (height, width, C), contiguous. */
 void copy_band(const Conv *c, long image, long first_row, long height, long width, float *band) {
     const float *x = c->x + image * c->xn;
-    const long from = max_of(0, c->left), start = max_of(0, -c->left); /* a negative border cuts pixels off */
+    const long from = min_of(width, max_of(0, c->left)), start = max_of(0, -c->left); /* a negative border cuts pixels off */
     const long many = max_of(0, min_of(c->w - start, width - from)) * c->c;
     for (long row = 0; row < height; row++, band += width * c->c) {
         const long y = first_row + row;

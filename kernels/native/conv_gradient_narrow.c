@@ -1,4 +1,4 @@
-/* The gradient of few filters (fewer than half a vector): the vectors are taps instead.
+/* The gradient of few filters (at most half a vector): the vectors are taps instead.
  *
  *     dw[f][k] = Σ over output pixels of dy[pixel][f] · column[pixel][k]        k = (i, j, c), all that a filter reads
  *
@@ -18,6 +18,7 @@
 #define SLABS 16
 #define ROWS 16 /* output rows of a band */
 #define PIECE 8 /* floats copied at once: a memcpy of constant length is one move */
+#define SLACK (LANES > PIECE ? LANES : PIECE) /* floats behind an array that may be read, and are dropped */
 
 typedef struct {
     Conv c; /* y is dy */
@@ -43,11 +44,11 @@ static void sum_slab(const void *task, long slab, float *scratch) {
     const Gradient *t = task;
     const Conv *c = &t->c;
     const long run = c->kw * c->c, all = t->taps + 1, padded = ceil_div(all, LANES) * LANES;
-    float *masked = scratch, *columns = masked + min_of(ROWS, c->oh) * c->yy, *x = columns + c->ow * padded + 2 * LANES;
+    float *masked = scratch, *columns = masked + min_of(ROWS, c->oh) * c->yy, *x = columns + c->ow * padded + 2 * SLACK;
     float *sums = t->sums + slab * c->f * padded;
     memset(sums, 0, 4 * c->f * padded);
-    memset(columns, 0, 4 * (c->ow * padded + 2 * LANES)); /* what is read behind the last tap, and dropped */
-    memset(x + t->height * t->width * c->c, 0, 4 * LANES);
+    memset(columns, 0, 4 * (c->ow * padded + 2 * SLACK)); /* what is read behind the last tap, and dropped */
+    memset(x + t->height * t->width * c->c, 0, 4 * SLACK);
     for (long band = slab; band < c->n * t->bands; band += t->slabs) {
         const long image = band / t->bands, first = band % t->bands * ROWS, rows = min_of(ROWS, c->oh - first);
         copy_band(c, image, first * c->sh - c->top, (rows - 1) * c->sh + (c->kh - 1) * c->dh + 1, t->width, x);
@@ -83,7 +84,7 @@ int conv_gradient_narrow(const Conv *c, float *dw, float *db) {
     const long padded = ceil_div(t.taps + 1, LANES) * LANES, taps = c->kh * c->kw;
     t.sums = workspace((t.slabs + 1) * c->f * padded);
     if (!t.sums) return -1;
-    const long scratch = min_of(ROWS, c->oh) * c->yy + c->ow * padded + 2 * LANES + t.height * t.width * c->c + LANES;
+    const long scratch = min_of(ROWS, c->oh) * c->yy + c->ow * padded + 2 * SLACK + t.height * t.width * c->c + SLACK;
     float *total = t.sums + t.slabs * c->f * padded;
     if (share_out(sum_slab, &t, t.slabs, scratch) || add_up(t.sums, t.slabs, c->f * padded, total)) return -1;
     for (long f = 0; f < c->f; f++, total += padded) {

@@ -8,7 +8,7 @@
  *             tile: F filters × up to 4 vectors of pixels, the bias + Σ over (i, j, c)   in registers
  *             turn it round to (pixels, F)
  *
- * The sums are those of conv_direct, in the same order (i, j, c).
+ * The sums are those of conv_direct, in the same order (i, j, c), less the rows of the border.
  */
 #include "conv.h"
 

@@ -2,7 +2,8 @@
 #ifndef MINICNN_POOL_H
 #define MINICNN_POOL_H
 
-/* One item of work: `task` is what the caller handed over, `scratch` is memory of the thread that runs it. */
+/* One item of work: `task` is what the caller handed over, `scratch` is memory of the thread that runs it,
+ * not initialized, the same for all items of a thread. */
 typedef void (*Work)(const void *task, long item, float *scratch);
 
 /* Run items 0 … count − 1, each once, on all threads, and return when all are done. `scratch` floats each thread gets.

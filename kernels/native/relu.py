@@ -20,11 +20,16 @@ CODES = {"gradient": 0, "guided": 1, "deconvnet": 2, "redirected": 0}
 LEAKY = 3
 
 
+def bits_of(size: int) -> int:
+    """Words that hold a bit for each of so many numbers."""
+    return -(-size // BLOCK) * WORDS
+
+
 def relu_forward(x: np.ndarray, *, rectified: bool = False, remember: str | None = "all") -> tuple[np.ndarray, Any]:
     """x of any shape -> y, cache. rectified: x is y already, and only the cache is made."""
     if not rectified:
         return forward(x, 0.0, False, remember)
-    x, bits = floats(x), np.empty(-(-x.size // BLOCK) * WORDS, np.uint32)
+    x, bits = floats(x), np.empty(bits_of(x.size), np.uint32)
     _signs(pointer(x), pointer(bits), x.size)
     return x, bits
 
@@ -57,14 +62,14 @@ def forward(x: np.ndarray, slope: float, leaky: bool, remember: str | None) -> t
     """y, and a bit for each number of x."""
     x = floats(x)
     y = np.empty(x.shape, np.float32)
-    bits = np.empty(-(-x.size // BLOCK) * WORDS, np.uint32) if remember else None
+    bits = np.empty(bits_of(x.size), np.uint32) if remember else None
     _forward(pointer(x), pointer(y), pointer(bits), x.size, slope, leaky)
     return y, bits
 
 
 def backward(dy: np.ndarray, bits: np.ndarray, slope: float, rule: int) -> np.ndarray:
     """dx by the rule of this number."""
-    if bits.size != -(-dy.size // BLOCK) * WORDS:
+    if bits.size != bits_of(dy.size):
         raise ValueError(f"expected the shape of the forward pass, got {dy.shape}")
     dx = np.empty(dy.shape, np.float32)
     _backward(pointer(dy), pointer(bits), pointer(dx), dy.size, slope, rule)

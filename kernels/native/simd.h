@@ -34,7 +34,7 @@ INLINE vec splat(float a) { return a - (vec){0}; }
 /* a where the mask is all ones, 0 where it is zero: C has no `mask ? a : b` for vectors. */
 INLINE vec keep(ivec mask, vec a) { return (vec)(mask & (ivec)a); }
 INLINE vec choose(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
-INLINE vec positive(vec a) { return keep(a > 0, a); } /* max(a, 0), and 0 for NaN */
+INLINE vec positive(vec a) { return keep(~(a < 0), a); } /* max(a, 0), and NaN for NaN */
 INLINE vec larger(vec a, vec b) { return choose(a > b, a, b); }
 
 /* The first n floats of a vector, n <= LANES; the rest reads as 0, and is not written. */

@@ -7,6 +7,7 @@
  *     convolution               i an output pixel, r a row of the filter, q a column of it, p a channel
  *     matrix product            i a row, p along it
  *     gradient of a filter      i a channel, (r, q, p) the image, row and column of the outputs that used it
+ *     few filters               i a filter, the vectors are pixels: x and w change places
  */
 #ifndef MINICNN_TILE_H
 #define MINICNN_TILE_H

@@ -2,12 +2,14 @@
  *
  *     for each pass over as many tiles as the workspace holds
  *         for each group of tiles                                             shared out to threads
- *             V[k] = Bᵀ d B                                                   k = 1 … 36 planes
+ *             V[k] = Bᵀ d B                                                   k = 0 … 35 planes
  *         for each (group of tiles, block of filters)                         shared out to threads
  *             for each part of the channels, so small that U and M stay in the cache
  *                 U[k] = G g Gᵀ                                               or read it, where it was made before
  *                 for each k: M[k] += V[k] · U[k]                             (tiles × part) · (part × block)
  *             y = Aᵀ M A + b, through max(·, 0) where a ReLU follows
+ *
+ * Few filters: U is made once, and each group of tiles does all three steps with a V of its own, in the cache.
  *
  * U is four times as large as the filters. Where it does not fit into the cache it is cheaper to make it again for each
  * group of tiles, part by part, than to write it to memory and read it back.
@@ -161,7 +163,7 @@ static void whole_group(const void *task, long item, float *scratch) {
     for (long block = 0; block < t->c.f / block_size(t->c.f); block++) multiply(t, v, 0, tile, many, block, scratch);
 }
 
-/* x (N, H, W, C), filters of 3×3 or 5×5 taps -> y. C and F are multiples of a vector. made: winograd_make's, or NULL. */
+/* x (N, H, W, C), filters of 3×3 or 5×5 taps -> y. C and F are whole blocks. made: winograd_make's, or NULL. */
 int conv_winograd(const Conv *c, const Filters *filters, const float *made) {
     const Grid grid = grid_of(c);
     const long FB = block_size(c->f), in_all = PLANES * c->c * c->f;

@@ -116,12 +116,12 @@ INLINE void transform(Line *line, const vec *in, const int from, vec *out, const
     for (int i = 0; i < to; i++) line(half + i * from, 1, out + i * to, 1);
 }
 
-/* Tiles are numbered image by image and row by row: tile t of `first` + t, and so on. */
+/* Tiles are numbered image by image and row by row: (image·down + row)·across + column. */
 typedef struct {
     long across, down; /* tiles in a row, rows of tiles in an image */
 } Grid;
 
-INLINE long outputs_of(long taps) { return 7 - taps; } /* of a tile, along each axis */
+INLINE long outputs_of(long taps) { return 7 - taps; } /* of a tile, along each axis: 6 inputs − taps + 1 */
 
 INLINE Grid grid_of(const Conv *c) {
     const long side = outputs_of(c->kh);

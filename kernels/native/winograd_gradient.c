@@ -27,7 +27,7 @@
 typedef struct {
     Conv c; /* y is dy */
     const uint32_t *gate; /* bits of dy, from c.start on */
-    float *dw, *sums; /* where sums of dw and of dy go: natural order; sums: one row of F a group or a slab */
+    float *dw, *sums; /* where sums go: dw as (F, C, KH, KW), of dy as [groups or slabs][F] */
     float *v, *z;
     long v_step, z_step, first, tiles; /* planes; number of the first tile in them, and how many they hold */
     long total, group, slabs;
@@ -146,7 +146,7 @@ static int few_filters(Gradient *t, float *dw, float *db) {
     return db ? add_up(t->sums, t->slabs, c->f, db) : 0;
 }
 
-/* x (N, H, W, C), dy (N, OH, OW, F) -> dw (F, C, KH, KW), db (F) unless NULL. C and F are multiples of a vector.
+/* x (N, H, W, C), dy (N, OH, OW, F) -> dw (F, C, KH, KW), db (F) unless NULL. C and F are whole blocks.
  * c->y is dy, and c->gate its bits, not those of x. */
 int conv_winograd_gradient(const Conv *c, float *dw, float *db) {
     const Grid grid = grid_of(c);

@@ -2,7 +2,7 @@
 
 How far off they may be, as a part of the largest value: a sum of K products is rounded K times, and the errors, of
 either sign, add up to about √K roundings of 6e-8: 5e-7·√K is many times what is usual. Winograd's transforms multiply
-by up to 8 and subtract again, which costs two digits: 2e-5, however long the sum.
+by up to 8 (16 with 5×5 taps) and subtract again, which costs two digits: 2e-5 (5e-5), however long the sum.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .levels import kernels_at, needs_native
 from .oracles import family
 from .test_conv import CASES, convolutions
 
-WINOGRAD = 2e-5
+WINOGRAD = {3: 2e-5, 5: 5e-5}  # by the taps of a filter's row
 examples = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -57,7 +57,7 @@ def check_convolution(
     rng = np.random.default_rng(prod(x_shape) + prod(w_shape))
     x, w, b = numbers(rng, *x_shape), numbers(rng, *w_shape), numbers(rng, w_shape[0]) if bias else None
     before = [None if a is None else a.copy() for a in (x, w, b)]
-    winograd = WINOGRAD if may_be_winograd(w_shape, options) else 0
+    winograd = WINOGRAD[w_shape[2]] if may_be_winograd(w_shape, options) else 0
     y, cache = native.conv2d_forward(x, w, b, **options, relu=relu)
     expected, exact = family("array").conv2d_forward(*double(x, w, b), **options)
     terms = prod(w_shape[1:])
@@ -87,7 +87,7 @@ def may_be_winograd(w_shape: Any, options: dict[str, Any]) -> bool:
     """Whether the table may choose it for such filters, at some level."""
     _, C, KH, KW = w_shape
     groups, step = options.get("groups", 1), [*options.get("stride", (1, 1)), *options.get("dilation", (1, 1))]
-    return (KH, KW) == (3, 3) and not C % 4 and not w_shape[0] // groups % 4 and step == [1, 1, 1, 1]
+    return KH == KW and KH in WINOGRAD and not C % 4 and not w_shape[0] // groups % 4 and step == [1, 1, 1, 1]
 
 
 # Convolutions -----------------------------------------------------------------------------------------------------
@@ -163,6 +163,46 @@ def test_winograd_is_right(level: str, channels: tuple[int, int], size: tuple[in
 
 
 @needs_native
+@pytest.mark.parametrize("channels", [(80, 80), (112, 40), (56, 144), (24, 88)])
+@pytest.mark.parametrize("taps", [3, 5])
+def test_channels_that_are_vectors_but_no_whole_blocks_are_all_computed(
+    level: str, channels: tuple[int, int], taps: int
+) -> None:
+    border = {"padding": ((taps // 2, taps // 2), (taps // 2, taps // 2))}
+    shapes = (2, 7, 9, channels[0]), (channels[1], channels[0], taps, taps)
+    check_convolution(kernels_at(level), *shapes, border, relu=True, bias=True, gated=True)
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((2, 5, 1, 3), (20, 3, 1, 1), {"stride": (1, 3), "padding": ((0, 0), (2, 0))}),
+        ((2, 5, 2, 3), (20, 3, 1, 2), {"stride": (1, 2), "padding": ((0, 0), (3, 3)), "dilation": (1, 7)}),
+    ],
+)
+def test_a_border_wider_than_all_that_is_read_is_zeros(level: str, x_shape: Any, w_shape: Any, options: Any) -> None:
+    check_convolution(kernels_at(level), x_shape, w_shape, options, relu=False, bias=True, gated=False)
+
+
+def test_a_relu_in_the_kernel_hides_no_nan(level: str) -> None:
+    x, w = np.ones((1, 5, 5, 16), np.float32), np.full((32, 16, 3, 3), np.nan, np.float32)
+    assert np.isnan(kernels_at(level).conv2d_forward(x, w, relu=True)[0]).all()
+
+
+def test_arrays_of_another_shape_are_refused_before_they_are_read(level: str) -> None:
+    native, rng = kernels_at(level), np.random.default_rng(0)
+    y, cache = native.conv2d_forward(numbers(rng, 2, 6, 6, 4), numbers(rng, 16, 4, 3, 3))
+    _, gate = native.relu_forward(numbers(rng, 2, 4, 4, 15), rectified=True)
+    with pytest.raises(ValueError, match="gate"):
+        native.conv2d_backward(y, cache, gate=gate[:8])
+    with pytest.raises(ValueError, match="shape"):
+        native.conv2d_backward(y[:1], cache)
+    with pytest.raises(ValueError, match="out"):
+        native.conv2d_backward(y, cache, out=(np.empty((16, 4, 3, 2), np.float32), None))
+    with pytest.raises(ValueError, match="shape"):
+        native.linear_forward(numbers(rng, 2, 6), numbers(rng, 3, 5))
+
+
 def test_winograd_is_right_with_more_filters_than_the_cache_holds(level: str) -> None:
     for shape, C, F in (((2, 9, 6), 160, 128), ((1, 5, 5), 32, 480)):
         options = {"padding": ((1, 1), (1, 1))}
