@@ -40,3 +40,9 @@ def pointer(a: Any) -> Any:
     if a is None:
         return None
     return _start_of(a) if a.flags.writeable else a.__array_interface__["data"][0]
+
+
+def address(a: np.ndarray | None) -> int | None:
+    """The same as a number, for the fields of a C structure. The array must live until the call is over."""
+    start = pointer(a)
+    return start if start is None or isinstance(start, int) else ctypes.addressof(start)

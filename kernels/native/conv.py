@@ -19,8 +19,8 @@ from ..backend import Array, workspace
 from ..choosing import Window, choose_conv
 from ..frozen import derived
 from ..geometry import Padding2d, Pair, conv_output_size
-from .arguments import floats, place
-from .library import address, function, lanes
+from .arguments import address, floats, place
+from .library import function, lanes
 from .relu import bits_of
 
 

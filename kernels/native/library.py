@@ -14,8 +14,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from . import build
 
 FOLDER = Path(__file__).parent
@@ -146,15 +144,3 @@ def function(name: str, arguments: str, result: str = "i") -> Callable[..., int]
 def lanes() -> int:
     """Floats in a vector of this processor."""
     return library().lanes()
-
-
-def address(a: np.ndarray | None) -> int | None:
-    """Where an array's memory begins. The array must live until the call is over: an address does not keep it."""
-    if a is None:
-        return None
-    if a.flags.writeable and a.size:
-        return ctypes.addressof(_start_of(a))  # type: ignore[arg-type]  # five times as fast as asking the array
-    return a.__array_interface__["data"][0]
-
-
-_start_of = (ctypes.c_char * 0).from_buffer

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from .arguments import floats, place
-from .library import address, function
+from .arguments import floats, place, pointer
+from .library import function
 
 forward = function("linear_forward", "ppppnnn")
 input_gradient = function("linear_input_gradient", "pppnnn")
@@ -21,7 +21,7 @@ def linear_forward(x: Array, w: Array, b: Array | None = None, *, remember: str 
     x, w = floats(x), floats(w, (F, D))
     b = None if b is None else floats(b, (F,))
     y = np.empty((N, F), np.float32)
-    forward(address(x), address(w), address(b), address(y), N, D, F)
+    forward(pointer(x), pointer(w), pointer(b), pointer(y), N, D, F)
     return y, None if remember is None else (x if remember == "all" else None, w, b is not None, N)
 
 
@@ -40,8 +40,8 @@ def linear_backward(
     dx = dw = db = None
     if need_dparams:
         dw, db = place(out[0], (F, D)), place(out[1], (F,)) if has_bias else None
-        weight_gradient(address(dy), address(x), address(dw), address(db), N, D, F)
+        weight_gradient(pointer(dy), pointer(x), pointer(dw), pointer(db), N, D, F)
     if need_dx:
         dx = np.empty((N, D), np.float32)
-        input_gradient(address(dy), address(w), address(dx), N, D, F)
+        input_gradient(pointer(dy), pointer(w), pointer(dx), N, D, F)
     return dx, dw, db
