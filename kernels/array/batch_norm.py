@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from ..backend import Array, get_array_module, workspace
 from ..threads import share_out
 from .blocks import Part, along, as_rows, parts, row_shape
-from .max_pool import pool_2x2, unpool_2x2
+from .max_pool import pool_2x2, rectify, unpool_2x2
 from .products import block_sum
 from .relu import masked
 
@@ -55,7 +55,7 @@ class Kept(NamedTuple):
     gamma: Array
     from_batch: bool
     has_residual: bool
-    positive: Array | None  # y, or where y > 0
+    positive: Array | None  # y, or where y > 0; with a pool the switches know
     switches: Array | None
 
 
@@ -92,16 +92,20 @@ def batch_norm_forward(
         block += offset
         if residual is not None:
             block += as_rows(residual)[part]
-        if relu:
+        if relu and not pool:
             xp.maximum(block, zeros, out=block)
-        if pool:
+        if pool:  # the ReLU afterwards, where there is a quarter of it to do
             windows = pooled(part)
-            pool_2x2(pictures(block, x), y[windows], None if switches is None else switches[windows])
+            found = None if switches is None else switches[windows]
+            pool_2x2(pictures(block, x), y[windows], found)
+            rectify(y[windows], found)
 
     share_out(normalize, parts(rows.shape, x), x)
     if remember is None:
         return y, None
-    positive = None if not relu else y if remember == "all" else y > 0  # the next layer keeps y only for its parameters
+    positive = y if relu and not pool else None
+    if remember == "input" and positive is not None:
+        positive = y > 0  # the next layer keeps y only for its parameters
     kept_x = x if remember == "all" or from_batch else None
     return y, Kept(kept_x, x.shape, mean, inv_std, gamma, from_batch, residual is not None, positive, switches)
 
@@ -130,7 +134,7 @@ class WayBack:
     def __init__(self, dy: Array, cache: Kept, place: Array | None) -> None:
         """place: an array of x's shape for g (None: it is not kept)."""
         self.dy, self.cache = dy, cache
-        self.direct = cache.positive is None and not cache.has_residual  # g is dy itself
+        self.direct = cache.positive is cache.switches is None and not cache.has_residual  # g is dy itself
         self.place = dy if self.direct else place
         self.parts = parts(row_shape(cache.shape), dy)
         self.summed = False
@@ -141,9 +145,9 @@ class WayBack:
         if self.direct:
             return as_rows(dy)[part]
         block = self.block(part)
-        if switches is not None and positive is not None:
+        if switches is not None:
             windows = pooled(part)
-            unpool_2x2(masked(dy[windows], positive[windows]), switches[windows], out=pictures(block, self.cache))
+            unpool_2x2(dy[windows], switches[windows], out=pictures(block, self.cache))
         elif positive is not None:
             masked(as_rows(dy)[part], as_rows(positive)[part], out=block)
         else:

@@ -5,6 +5,8 @@
 
 The winner is kept as the number of its tap (one byte an output element), the *switch* of Zeiler & Fergus 2014. Ties go
 to the first tap in row-major order. Overlapping windows can have the same winner: their gradients add.
+
+A ReLU behind the pool is done with it: y = max(y, 0), and a window of which that lets nothing pass has no winner.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ def max_pool2d_forward(
     stride: Pair,
     padding: Pair = (0, 0),
     ceil_mode: bool = False,
+    relu: bool = False,
     remember: str | None = "all",
 ) -> tuple[Array, Any]:
-    """x (N, H, W, C) -> y (N, OH, OW, C), cache."""
+    """x (N, H, W, C) -> y (N, OH, OW, C), cache. relu: then max(y, 0)."""
     xp = get_array_module(x)
     windows = Windows(x.shape, kernel_size, stride, padding, ceil_mode)
     y = xp.empty(windows.output_shape, x.dtype)
@@ -37,7 +40,10 @@ def max_pool2d_forward(
     pool = pool_2x2 if windows.are_2x2 else windows.maxima
 
     def of_block(block: Block) -> None:
-        pool(x[block.pixels], y[block.positions], None if switches is None else switches[block.positions])
+        found = None if switches is None else switches[block.positions]
+        pool(x[block.pixels], y[block.positions], found)
+        if relu:
+            rectify(y[block.positions], found)
 
     share_out(of_block, windows.blocks(x), x)
     return y, None if remember is None else (switches, windows)
@@ -137,6 +143,14 @@ def pool_2x2(x: Array, y: Array, switches: Array | None) -> None:
         for corner in (b, a):
             switches += 1
             switches *= corner != y
+
+
+def rectify(y: Array, switches: Array | None) -> None:
+    """y = max(y, 0); where it was not positive no tap has won: every bit of the switch is set."""
+    xp = get_array_module(y)
+    if switches is not None:
+        switches |= -(~(y > 0)).astype(switches.dtype)
+    xp.maximum(y, 0, out=y)
 
 
 def unpool_2x2(dy: Array, switches: Array, out: Array) -> None:

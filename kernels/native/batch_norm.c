@@ -23,7 +23,7 @@ typedef struct {
     Cut k;
     long n, h, w, c;
     int relu, pool, arrived; /* arrived: dresidual has been written */
-    const float *x, *residual, *dy, *y; /* y: NULL where there was no ReLU */
+    const float *x, *residual, *dy, *y; /* y: NULL where there was no ReLU, or the switches know what it let pass */
     const float *mean, *factor, *offset, *slope; /* along a row */
     uint8_t *switches;
     float *result, *dresidual;
@@ -38,25 +38,6 @@ INLINE void normalize_row(const Norm *t, const float *restrict x, const float *r
         for (long i = 0; i < many; i++) y[i] += residual[i];
     if (t->relu)
         for (long i = 0; i < many; i++) y[i] = y[i] < 0 ? 0 : y[i];
-}
-
-/* Two rows of a picture to one: the largest of 2×2, and which it was, the first where they are equal. */
-static void pool_rows(const float *rows, long w, long c, float *y, uint8_t *switches) {
-    const long below = w * c, length = w / 2 * c;
-    for (long to = 0, from = 0; to < length; to += c, from += 2 * c)
-        for (long i = 0; i < c; i += LANES) { /* there is memory for a vector behind the rows */
-            const float *corner = rows + from + i;
-            const vec taps[4] = {load(corner), load(corner + c), load(corner + below), load(corner + below + c)};
-            vec best = taps[0];
-            ivec winner = {0};
-            for (int k = 1; k < 4; k++) {
-                const ivec better = exceeds(taps[k], best);
-                best = choose(better, taps[k], best);
-                winner = (better & k) | (~better & winner);
-            }
-            store_until(y + to + i, best, y + length);
-            if (switches) store_bytes(switches + to + i, winner, switches + length);
-        }
 }
 
 /* Where in the pooled array the row is that a piece is pooled to. −1: the piece is a last, single row, in no window. */
@@ -76,7 +57,11 @@ static void normalize(const void *task, long slab, float *scratch) {
             const long from = piece.first + at;
             normalize_row(t, t->x + from, t->residual ? t->residual + from : NULL, y + at, many);
         }
-        if (t->pool) pool_rows(scratch, t->w, t->c, t->result + to, t->switches ? t->switches + to : NULL);
+        if (t->pool) { /* y is one row of the result; there is memory for a vector behind the piece */
+            float *row = t->result + to;
+            pool_row(scratch, scratch + t->w * t->c, scratch + t->k.piece + LANES, t->w / 2, t->c, t->relu, row,
+                     row + t->w / 2 * t->c, t->switches ? t->switches + to : NULL);
+        }
     }
 }
 
@@ -104,14 +89,14 @@ INLINE void mask(const float *restrict dy, const float *restrict y, float *restr
 /* g of a piece: dy itself, or in dresidual, or in scratch. */
 static const float *arrive(const Norm *t, long number, Piece piece, float *scratch) {
     if (t->arrived) return t->dresidual + piece.first;
-    if (!t->y && !t->dresidual) return t->dy + piece.first;
+    if (!t->y && !t->pool && !t->dresidual) return t->dy + piece.first;
     float *g = t->dresidual ? t->dresidual + piece.first : scratch;
     const long from = t->pool ? pooled(t, number) : piece.first, length = t->w / 2 * t->c;
     if (from < 0) memset(g, 0, 4 * piece.count);
     else if (t->pool)
         for (int row = 0; row < 2; row++)
-            spread_row(t->dy + from, t->dy + t->n * (t->h / 2) * length, t->y + from, t->switches + from, row, t->w,
-                       t->w / 2, t->c, g + row * t->w * t->c, g + piece.count);
+            spread_row(t->dy + from, t->dy + t->n * (t->h / 2) * length, t->switches + from, row, t->w, t->w / 2,
+                       t->c, g + row * t->w * t->c, g + piece.count);
     else if (t->y) mask(t->dy + from, t->y + from, g, piece.count);
     else memcpy(g, t->dy + from, 4 * piece.count);
     return g;
@@ -162,9 +147,9 @@ static void gradient(const void *task, long slab, float *scratch) {
     }
 }
 
-/* y and switches are those of the forward pass: NULL where there was no ReLU, or nothing was pooled. mean,
- * var and gamma (c,), or NULL: 0, 1 and 1. What is not wanted of dx, dgamma and dbeta is NULL; x may be where neither
- * dgamma nor from_batch needs it. dresidual as x; NULL where there was no residual. from_batch: μ and σ are x's own. */
+/* switches as the forward pass left them, and y where it made a ReLU without a pool: NULL otherwise. mean, var and
+ * gamma (c,), or NULL: 0, 1 and 1. What is not wanted of dx, dgamma and dbeta is NULL; x may be where neither dgamma nor
+ * from_batch needs it. dresidual as x; NULL where there was no residual. from_batch: μ and σ are x's own. */
 int batch_norm_backward(const float *dy, const float *x, const float *y, uint8_t *switches, const float *mean,
                         const float *var, const float *gamma, float *dx, float *dgamma, float *dbeta, float *dresidual,
                         long n, long h, long w, long c, float eps, int from_batch) {
@@ -172,7 +157,7 @@ int batch_norm_backward(const float *dy, const float *x, const float *y, uint8_t
     Norm t = {.k = cut(n, h, w, c, switches != NULL), .n = n, .h = h, .w = w, .c = c, .pool = switches != NULL,
               .x = dgamma || from_batch ? x : NULL, .y = y, .dy = dy, .switches = switches, .dresidual = dresidual,
               .result = dx};
-    const long row = t.k.row, scratch = y || dresidual ? t.k.piece : 0;
+    const long row = t.k.row, scratch = y || switches || dresidual ? t.k.piece : 0;
     double *total = (double *)workspace(4 * c * (t.k.slabs + 1) + 4 * row + 3 * c);
     if (!total) return -1;
     t.sums = total + 2 * c;

@@ -56,7 +56,7 @@ def batch_norm_forward(
     has_residual = residual is not None
     return y, (
         kept,
-        y if relu else None,
+        y if relu and not pool else None,
         switches,
         mean,
         var,

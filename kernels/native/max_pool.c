@@ -9,16 +9,23 @@
  *                 forward: for each tap of the window; backward: for each window that the pixel is in
  *
  * What is kept is the number of the tap that won, one byte: the first in row-major order where several are equal. A NaN
- * wins over all numbers, and of several the last one. The backward pass gathers: each dx is written once, by one
- * thread.
+ * wins over all numbers, and of several the last one. With a ReLU behind it, y = max(y, 0), and where that lets nothing
+ * pass no tap has won. The backward pass gathers: each dx is written once, by one thread.
  */
 #include "pooling.h"
+
+/* Windows of 2×2 side by side, none of which is cut off, as may happen in ceil mode. */
+INLINE int are_2x2(const Windows *s) {
+    const int size = s->kh == 2 && s->kw == 2 && s->sh == 2 && s->sw == 2;
+    return size && !s->ph && !s->pw && 2 * s->oh <= s->h && 2 * s->ow <= s->w;
+}
 
 typedef struct {
     Windows s;
     const float *x;
     float *y;
     uint8_t *switches;
+    int relu;
     long rows; /* of the result in an item */
 } Forward;
 
@@ -37,8 +44,8 @@ INLINE void largest(const Forward t, long corner, Range i, Range j, long kw, lon
             best = choose(better, a, best);
             winner = (better & ((ivec){0} + (int32_t)(r * kw + q))) | (~better & winner);
         }
-    store_until(t.y + to, best, t.y + end);
-    if (t.switches) store_bytes(t.switches + to, winner, t.switches + end);
+    store_until(t.y + to, t.relu ? positive(best) : best, t.y + end);
+    if (t.switches) store_bytes(t.switches + to, passing(best, winner, t.relu), t.switches + end);
 }
 
 /* The same for a window of which some taps lie in the border: mixed with the others it costs them registers. */
@@ -65,19 +72,31 @@ INLINE void forward_rows(const void *task, long item, long kh, long kw) {
     }
 }
 
-static void forward_2x2(const void *task, long item, float *scratch) { (void)scratch, forward_rows(task, item, 2, 2); }
+static void forward_2x2(const void *task, long item, float *scratch) {
+    const Forward t = *(const Forward *)task;
+    const Windows s = t.s;
+    (void)scratch;
+    const long first = item * t.rows, last = min_of(first + t.rows, s.n * s.oh), length = s.ow * s.c;
+    for (long row = first; row < last; row++) {
+        const float *top = t.x + (row / s.oh * s.h + row % s.oh * 2) * s.w * s.c;
+        pool_row(top, top + s.w * s.c, t.x + s.n * s.h * s.w * s.c, s.ow, s.c, t.relu, t.y + row * length,
+                 t.y + last * length, t.switches ? t.switches + row * length : NULL);
+    }
+}
+
 static void forward_3x3(const void *task, long item, float *scratch) { (void)scratch, forward_rows(task, item, 3, 3); }
 static void forward_any(const void *task, long item, float *scratch) {
     const Forward *t = task;
     (void)scratch, forward_rows(t, item, t->s.kh, t->s.kw);
 }
 
-/* switches: y's shape, or NULL where there will be no backward pass. kh·kw ≤ 256. */
+/* switches: y's shape, or NULL where there will be no backward pass. kh·kw ≤ 255. */
 int max_pool_forward(const float *x, float *y, uint8_t *switches, long n, long h, long w, long c, long oh, long ow,
-                     long kh, long kw, long sh, long sw, long ph, long pw) {
+                     long kh, long kw, long sh, long sw, long ph, long pw, int relu) {
     if (n * oh * ow * c == 0) return 0;
-    Forward t = {{n, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw}, x, y, switches, max_of(1, ITEM / (sh * w * c))};
-    const Work work = kh == 2 && kw == 2 ? forward_2x2 : kh == 3 && kw == 3 ? forward_3x3 : forward_any;
+    Forward t = {{n, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw}, x, y, switches, relu,
+                 max_of(1, ITEM / (sh * w * c))};
+    const Work work = are_2x2(&t.s) ? forward_2x2 : kh == 3 && kw == 3 ? forward_3x3 : forward_any;
     return share_out(work, &t, ceil_div(n * oh, t.rows), 0);
 }
 
@@ -127,7 +146,7 @@ static void backward_2x2(const void *task, long item, float *scratch) {
         const long image = row / s.h, a = row % s.h, from = (image * s.oh + a / 2) * length;
         float *dx = t.dx + row * s.w * s.c;
         if (a / 2 < s.oh)
-            spread_row(t.dy + from, dy_end, NULL, t.switches + from, (int)(a % 2), s.w, s.ow, s.c, dx, dx_end);
+            spread_row(t.dy + from, dy_end, t.switches + from, (int)(a % 2), s.w, s.ow, s.c, dx, dx_end);
         else memset(dx, 0, 4 * s.w * s.c);
     }
 }
@@ -140,6 +159,5 @@ int max_pool_backward(const float *dy, const uint8_t *switches, float *dx, long 
     if (!columns) return -1;
     for (long b = 0; b < w; b++) columns[b] = windows_of(b, kw, sw, pw, ow); /* divided out once, not for every row */
     Backward t = {{n, h, w, c, oh, ow, kh, kw, sh, sw, ph, pw}, dy, switches, dx, columns, max_of(1, ITEM / (w * c))};
-    const int simple = kh == 2 && kw == 2 && sh == 2 && sw == 2 && !ph && !pw;
-    return share_out(simple ? backward_2x2 : backward_rows, &t, ceil_div(n * h, t.rows), 0);
+    return share_out(are_2x2(&t.s) ? backward_2x2 : backward_rows, &t, ceil_div(n * h, t.rows), 0);
 }

@@ -12,7 +12,7 @@ from ..geometry import Pair, pool_output_size
 from .arguments import floats, pointer
 from .library import function
 
-_max_forward = function("max_pool_forward", "ppp" + 12 * "n")
+_max_forward = function("max_pool_forward", "ppp" + 12 * "n" + "i")
 _max_backward = function("max_pool_backward", "ppp" + 12 * "n")
 _avg_forward = function("avg_pool_forward", "pp" + 12 * "n" + "i")
 _avg_backward = function("avg_pool_backward", "pp" + 12 * "n" + "i")
@@ -25,23 +25,29 @@ def max_pool2d_forward(
     stride: Pair,
     padding: Pair = (0, 0),
     ceil_mode: bool = False,
+    relu: bool = False,
     remember: str | None = "all",
 ) -> tuple[np.ndarray, Any]:
-    """x (N, H, W, C) -> y (N, OH, OW, C), cache. Windows of more than 256 pixels go to the array kernel."""
-    if kernel_size[0] * kernel_size[1] > 256:
-        options: dict[str, Any] = {
-            "kernel_size": kernel_size,
-            "stride": stride,
-            "padding": padding,
-            "ceil_mode": ceil_mode,
-        }
-        y, content = array.max_pool2d_forward(x, **options, remember=remember)
+    """x (N, H, W, C) -> y (N, OH, OW, C), cache. relu: then max(y, 0).
+
+    Windows of more than 255 pixels go to the array kernel.
+    """
+    if kernel_size[0] * kernel_size[1] > 255:
+        y, content = array.max_pool2d_forward(
+            x,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            ceil_mode=ceil_mode,
+            relu=relu,
+            remember=remember,
+        )
         return y, None if content is None else (None, content)
     x = floats(x)
     sizes = windows(x.shape, kernel_size, stride, padding, ceil_mode)
     y = np.empty((sizes[0], sizes[4], sizes[5], sizes[3]), np.float32)
     switches = np.empty(y.shape, np.uint8) if remember else None
-    _max_forward(pointer(x), pointer(y), pointer(switches), *sizes)
+    _max_forward(pointer(x), pointer(y), pointer(switches), *sizes, relu)
     return y, None if switches is None else (switches, sizes)
 
 

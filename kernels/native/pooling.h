@@ -26,22 +26,42 @@ INLINE Range windows_of(long a, long kernel, long stride, long padding, long out
     return (Range){ceil_div(max_of(0, a + padding - kernel + 1), stride), min_of(out, (a + padding) / stride + 1)};
 }
 
-/* One of the two rows of dx under a row of 2×2 windows with stride 2: each pixel is in one window, or in none (a last,
- * single column). dy goes to the pixel that won, and only where the gate is positive, if there is one. */
-INLINE void spread_row(const float *dy, const float *dy_end, const float *gate, const uint8_t *switches, int row,
-                       long w, long ow, long c, float *dx, const float *dx_end) {
-    for (long b = 0; b < w; b++, dx += c) {
-        const int32_t tap = (int32_t)(2 * row + b % 2);
+/* Where a ReLU is behind the pool, and the largest is not positive, nobody has won: −1, which is 255 in a byte. */
+INLINE ivec passing(vec best, ivec winner, int relu) { return relu ? winner | ~(best > 0) : winner; }
+
+/* Two rows of pixels to one: the largest of each 2×2, and which it was, the first where they are equal. */
+INLINE void pool_row(const float *top, const float *bottom, const float *end, long ow, long c, int relu, float *y,
+                     const float *y_end, uint8_t *switches) {
+    const uint8_t *switches_end = switches ? switches + (y_end - y) : NULL;
+    for (long q = 0; q < ow; q++, top += 2 * c, bottom += 2 * c, y += c, switches += switches ? c : 0)
         for (long i = 0; i < c; i += LANES) {
-            const long from = b / 2 * c + i;
-            vec g = {0};
-            if (b / 2 < ow) {
-                g = keep(load_bytes(switches + from, switches + (dy_end - dy)) == tap, load_until(dy + from, dy_end));
-                if (gate) g = keep(load_until(gate + from, gate + (dy_end - dy)) > 0, g);
-            }
-            store_until(dx + i, g, dx_end);
+            const int whole = end - (bottom + i + c) >= LANES; /* the last of the four loads */
+            const vec a = whole ? load(top + i) : load_until(top + i, end);
+            const vec b = whole ? load(top + i + c) : load_until(top + i + c, end);
+            const vec d = whole ? load(bottom + i) : load_until(bottom + i, end);
+            const vec e = whole ? load(bottom + i + c) : load_until(bottom + i + c, end);
+            const ivec upper = exceeds(b, a), lower = exceeds(e, d);
+            const vec above = choose(upper, b, a), below = choose(lower, e, d);
+            const ivec down = exceeds(below, above);
+            const vec best = choose(down, below, above);
+            store_until(y + i, relu ? positive(best) : best, y_end);
+            if (switches) /* a mask is −1 where it holds */
+                store_bytes(switches + i, passing(best, (down & (2 - lower)) | (~down & -upper), relu), switches_end);
         }
-    }
+}
+
+/* One of the two rows of dx under a row of 2×2 windows with stride 2: each pixel is in one window, or in none (a last,
+ * single column). dy goes to the pixel that won. */
+INLINE void spread_row(const float *dy, const float *dy_end, const uint8_t *switches, int row, long w, long ow, long c,
+                       float *dx, const float *dx_end) {
+    const uint8_t *switches_end = switches + (dy_end - dy);
+    for (long q = 0; q < ow; q++, dy += c, switches += c)
+        for (int column = 0; column < 2; column++, dx += c)
+            for (long i = 0; i < c; i += LANES) {
+                const ivec won = load_bytes(switches + i, switches_end) == 2 * row + column;
+                store_until(dx + i, keep(won, load_until(dy + i, dy_end)), dx_end);
+            }
+    if (w > 2 * ow) memset(dx, 0, 4 * c);
 }
 
 #endif

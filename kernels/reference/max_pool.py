@@ -11,7 +11,8 @@ y is the winning pixel itself, so its derivative is 1 there and 0 at the others:
 
 A sum, as overlapping windows can have the same winner. Where values tie, the first in row-major order wins; the choice
 is one of the subgradients, and it must be the same every time. The winner's place is the *switch* of Zeiler & Fergus
-2014, section 2.1. Pooling with overlap: Krizhevsky, Sutskever, Hinton 2012, section 3.4.
+2014, section 2.1. With a ReLU behind the pool, a window whose winner is not positive gives 0 and gets no gradient.
+Pooling with overlap: Krizhevsky, Sutskever, Hinton 2012, section 3.4.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ def max_pool2d_forward(
     stride: Pair,
     padding: Pair = (0, 0),
     ceil_mode: bool = False,
+    relu: bool = False,
     remember: str | None = "all",
 ) -> tuple[np.ndarray, Any]:
-    """x (N, H, W, C) -> y (N, OH, OW, C), cache."""
+    """x (N, H, W, C) -> y (N, OH, OW, C), cache. relu: then max(y, 0)."""
     N, H, W, C = x.shape
     rows = pool_windows(H, kernel_size[0], stride[0], padding[0], ceil_mode)  # rows[p]: the u of window p
     columns = pool_windows(W, kernel_size[1], stride[1], padding[1], ceil_mode)  # columns[q]: the v of window q
@@ -45,14 +47,17 @@ def max_pool2d_forward(
         winner = np.argmax([x[n, u, v, c] for u, v in window])  # the first of equals; a NaN before all
         u, v = switches[n, p, q, c] = window[winner]
         y[n, p, q, c] = x[n, u, v, c]
-    return y, None if remember is None else (switches, x.shape)
+    passes = y > 0
+    if relu:
+        y = np.where(passes | np.isnan(y), y, 0)
+    return y, None if remember is None else (switches, passes | (not relu), x.shape)
 
 
 def max_pool2d_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
     """dy (N, OH, OW, C) -> dx (N, H, W, C)."""
-    switches, input_shape = cache
+    switches, passes, input_shape = cache
     dx = np.zeros(input_shape, dy.dtype)
-    for n, p, q, c in np.ndindex(dy.shape):
+    for n, p, q, c in np.argwhere(passes):
         u, v = switches[n, p, q, c]
         dx[n, u, v, c] += dy[n, p, q, c]
     return dx

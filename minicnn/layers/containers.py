@@ -143,7 +143,7 @@ class Chain(Container):
         done = 0
         while done < depth:
             fusion = self.fusion(names[done:depth], wanted, remember)
-            name, *behind = group = tuple(names[done : done + len(fusion.types)])
+            name, *behind = group = tuple(names[done : done + fusion.size])
             done += len(group)
             fused = fusion.options if done < len(names) else {**fusion.options, **at_end}
             y, more = self.trace_child(name, y, wanted, remember, need_y or done < depth or bool(behind), **fused)
@@ -151,7 +151,7 @@ class Chain(Container):
             if behind and y is not None:
                 if group[-1] in wanted:
                     found[group[-1]] = y
-                relu = self._children[behind[0]]
+                relu = self._children[group[-1]]
                 if remember and isinstance(self._children[name], Conv2d) and isinstance(relu, ReLU):
                     relu.rectified(y, remember)
             self._groups += (group,)
@@ -160,7 +160,7 @@ class Chain(Container):
     def fusion(self, names: Sequence[str], wanted: set[str] | Grads, remember: Remember) -> Fusion:
         """How many of these layers can run as one, and by which options."""
         fusion = fusion_of([self._children[name] for name in names[:3]], remember)
-        return ALONE if fusion is not ALONE and self.inside(names[: len(fusion.types)], wanted) else fusion
+        return ALONE if fusion is not ALONE and self.inside(names[: fusion.size], wanted) else fusion
 
     def inside(self, group: Sequence[str], wanted: set[str] | Grads) -> bool:
         """Whether any of the names lies inside a group, where one kernel computes all of it: its end may be named."""
@@ -201,7 +201,7 @@ class Chain(Container):
         """Give each layer of a group the memory that it would have, had it run by itself."""
         head, *behind = group
         _, last = self._children[head].end()
-        if not isinstance(last, Conv2d):  # a convolution and its ReLU have it anyway
+        if len(group) > 2 or not isinstance(last, Conv2d):  # a convolution and its ReLU have it anyway
             remember = last.remembered().remember
             y = self._children[head].separate()
             for name in behind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import kernels
 from ..errors import MinicnnError
@@ -11,8 +11,11 @@ from ..initialization import he_normal, zeros
 from ..kernels.backend import Array
 from ..kernels.geometry import Pair, conv_output_size
 from ..parameter import Init, Parameter
-from .layer import Layer, Remember, Shape, accumulate, places
+from .layer import Layer, Remember, Shape, accumulate, channels_first, places
 from .registry import Example, register
+
+if TYPE_CHECKING:
+    from .pool import MaxPool2d
 
 
 def pair(value: int | Pair) -> Pair:
@@ -32,6 +35,13 @@ def border(padding: int | Pair | tuple[Pair, Pair]) -> tuple[Pair, Pair]:
 def short(value: Pair) -> str:
     """(2, 2) -> "2", (3, 2) -> "3×2"."""
     return str(value[0]) if value[0] == value[1] else f"{value[0]}×{value[1]}"
+
+
+class Pooled(NamedTuple):
+    """What a convolution keeps where it did the pool behind it along: the pool's memory, and its own input."""
+
+    switches: Any
+    x: Array
 
 
 class Convolution(Layer):
@@ -103,8 +113,11 @@ class Conv2d(Convolution):
         if min(*self.stride, *self.dilation) < 1 or min(*self.padding[0], *self.padding[1]) < 0:
             raise self.error(f"stride {stride}, dilation {dilation}, padding {padding}: expected 1 or more, 0 or more")
 
-    def compute(self, x: Array, remember: Remember, *, relu: bool = False) -> tuple[Array, Any]:
-        return kernels.conv2d_forward(
+    def compute(
+        self, x: Array, remember: Remember, *, relu: bool = False, pool: MaxPool2d | None = None
+    ) -> tuple[Array, Any]:
+        """relu: then max(y, 0); pool: the pool behind that, whose kernel does the ReLU where there is less to do."""
+        y, cache = kernels.conv2d_forward(
             x,
             self.effective_weight(),
             None if self.bias is None else self.bias.value,
@@ -112,16 +125,32 @@ class Conv2d(Convolution):
             padding=self.padding,
             dilation=self.dilation,
             groups=self.groups,
-            relu=relu,
+            relu=relu and pool is None,
             remember=remember,
         )
+        if pool is None:
+            return y, (cache, None)
+        pool.check_input(channels_first(y))
+        y, switches = pool.compute(y, remember, relu=relu)
+        return y, (cache, Pooled(switches, x))
 
     def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool, *, gate: Any = None) -> Array | None:
+        """gate: what the ReLU remembers that `compute` did along."""
+        cache, pooled = cache
+        if pooled is not None:
+            dy = kernels.max_pool2d_backward(dy, pooled.switches)
         out = places(self.weight, self.bias)
         dx, dw, db = kernels.conv2d_backward(dy, cache, need_dx=need_dx, need_dparams=need_dparams, out=out, gate=gate)
         accumulate(self.weight, dw)
         accumulate(self.bias, db)
         return dx
+
+    def separate(self) -> Array:
+        memory = self.remembered()
+        y, cache = self.compute(memory.cache[1].x, "all")
+        y = channels_first(y)
+        self._memory = memory._replace(cache=cache, output_shape=y.shape)
+        return y
 
     def output_shape(self, input_shape: Shape) -> Shape:
         self.check_channels(input_shape)

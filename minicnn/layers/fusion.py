@@ -21,19 +21,20 @@ from .pool import MaxPool2d
 
 
 class Fusion(NamedTuple):
-    """Layers of these types, one behind the other, are one call of the first one's kernel with these options."""
+    """That the first `size` layers of a chain are one call of the first one's kernel, with these options."""
 
-    types: tuple[type[Layer], ...]
+    size: int
     options: dict[str, Any]
 
 
-FUSIONS = (
-    Fusion((Conv2d, ReLU), {"relu": True}),
-    Fusion((BatchNorm2d, ReLU, MaxPool2d), {"relu": True, "pool": True}),
-    Fusion((BatchNorm2d, ReLU), {"relu": True}),
+FUSIONS: tuple[tuple[type[Layer], ...], ...] = (
+    (Conv2d, ReLU, MaxPool2d),
+    (Conv2d, ReLU),
+    (BatchNorm2d, ReLU, MaxPool2d),
+    (BatchNorm2d, ReLU),
 )
-ALONE = Fusion((Layer,), {})
-HEADS = {fusion.types[0] for fusion in FUSIONS}
+ALONE = Fusion(1, {})
+HEADS = {types[0] for types in FUSIONS}
 
 _off: ContextVar[bool] = ContextVar("unfused", default=False)
 
@@ -57,20 +58,28 @@ def separate(remember: Remember, norm: bool) -> bool:
 
 
 def fusion_of(layers: Sequence[Layer], remember: Remember) -> Fusion:
-    """The first row of the table that these layers begin with, or ALONE. A container counts as the layer it ends in."""
-    _, last = layers[0].end()
-    if type(last) not in HEADS or separate(remember, isinstance(last, BatchNorm2d)):
+    """What the first row of the table says that these layers begin with. A container counts as the layer it ends in."""
+    _, head = layers[0].end()
+    if type(head) not in HEADS or separate(remember, isinstance(head, BatchNorm2d)):
         return ALONE
-    for fusion in FUSIONS:
-        found = [last, *layers[1 : len(fusion.types)]]
+    for types in FUSIONS:
+        behind = layers[1 : len(types)]
         # The very types: a subclass may compute something else.
-        if tuple(type(layer) for layer in found) == fusion.types and all(plain(layer) for layer in found[1:]):
-            return fusion
+        if (type(head), *map(type, behind)) == types and all(goes_along(layer, head, remember) for layer in behind):
+            return Fusion(len(types), {"relu": True} if len(types) == 2 else {"relu": True, "pool": behind[-1]})
     return ALONE
 
 
-def plain(layer: Layer) -> bool:
-    """Whether a layer does what the kernels do in its place: the ReLU's derivative, 2×2 max pooling."""
-    if isinstance(layer, MaxPool2d):
+def goes_along(layer: Layer, head: Layer, remember: Remember) -> bool:
+    """Whether the kernel of the group's first layer does what this layer does."""
+    if not isinstance(layer, MaxPool2d):
+        return plain(layer)
+    if isinstance(head, BatchNorm2d):
         return layer.kernel_size == layer.stride == (2, 2) and layer.padding == (0, 0) and not layer.ceil_mode
-    return isinstance(layer, ReLU) and layer.rule == "gradient"
+    # A gradient inside the group needs the convolution's output, which is then made again from its input.
+    return remember != "input"
+
+
+def plain(layer: Layer) -> bool:
+    """Whether a layer goes back as the kernels do in its place: a ReLU by its derivative."""
+    return not isinstance(layer, ReLU) or layer.rule == "gradient"

@@ -38,7 +38,7 @@ class BatchNorm(Layer):
     of_a_pass = (*Layer.of_a_pass, "_residual_gradient", "_fused_pass")
 
     def compute(self, x: Array, remember: Remember, **fused: Any) -> tuple[Array, Any]:
-        """`fused`: residual (N, C, H, W), relu and pool of the kernel."""
+        """`fused`: residual (N, C, H, W) and relu of the kernel, and the pool behind that."""
         residual = fused.get("residual")
         if residual is not None:
             fused["residual"] = residual = channels_last(residual)
@@ -46,8 +46,9 @@ class BatchNorm(Layer):
                 raise self.error(
                     f"the layers give {channels_first(x).shape[1:]}, the shortcut {channels_first(residual).shape[1:]}"
                 )
-        if fused.get("pool") and min(x.shape[1:3]) < 2:
-            raise self.error(f"the pool behind it: a window of 2 does not fit into {x.shape[1]}×{x.shape[2]} pixels")
+        if "pool" in fused:
+            fused.pop("pool").check_input(channels_first(x))
+            fused["pool"] = True
         if self.training:
             count = x.size // self.num_features
             if count < 2:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from minicnn.kernels.native import library
+
 from ..devices import DEVICES, KernelsOn, device
-from .levels import Native
+from .levels import Native, kernels_at
 from .oracles import FAMILIES, SINGLE, TOLERANCE, family
 
 
@@ -34,6 +36,15 @@ def ops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     if isinstance(kernels, Native):  # computes in float32 whatever it is given
         monkeypatch.setitem(TOLERANCE, np.dtype(np.float64), SINGLE)
     return kernels
+
+
+@pytest.fixture(params=library.LEVELS)
+def native(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The native kernels at one level, on two threads."""
+    kernels = kernels_at(request.param)
+    kernels.set_threads(2)
+    yield kernels
+    kernels.set_threads(library.default_threads())
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ PAIRS = {
     ),
     "linear": Pair([(3, 5), (4, 5), (4,)], lambda ops, x, w, b, **r: ops.linear_forward(x, w, b, **r)),
     "max_pool2d": Pair([(2, 5, 4, 3)], lambda ops, x, **r: ops.max_pool2d_forward(x, **POOL, **r)),
+    "max_pool2d (relu)": Pair([(2, 5, 4, 3)], lambda ops, x, **r: ops.max_pool2d_forward(x, **POOL, relu=True, **r)),
     "avg_pool2d": Pair([(2, 5, 4, 3)], lambda ops, x, **r: ops.avg_pool2d_forward(x, **POOL, **r)),
     "adaptive_avg_pool2d": Pair(
         [(2, 5, 4, 3)], lambda ops, x, **r: ops.adaptive_avg_pool2d_forward(x, output_size=(3, 2), **r)

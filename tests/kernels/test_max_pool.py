@@ -33,11 +33,12 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 
 
-def torch_max_pool(torch: Any, x: np.ndarray, dy: np.ndarray, options: dict[str, Any]) -> list[np.ndarray]:
+def torch_max_pool(torch: Any, x: np.ndarray, dy: np.ndarray, options: dict[str, Any], relu: bool) -> list[np.ndarray]:
     """[y, dx], channels last."""
 
     def function(x: Any) -> Any:
-        return torch.nn.functional.max_pool2d(x, **options)
+        y = torch.nn.functional.max_pool2d(x, **options)
+        return torch.relu(y) if relu else y
 
     return [channels_last(a) for a in torch_gradients(torch, function, channels_first(x), dy=channels_first(dy))]
 
@@ -48,14 +49,17 @@ def options_of(case: tuple[Any, ...]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("values", ["all_different", "many_ties"])
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("case", CASES)
-def test_torch_computes_the_same(ops: Any, torch: Any, rng: Any, case: str, dtype: str, values: str) -> None:
+def test_torch_computes_the_same(
+    ops: Any, torch: Any, rng: Any, case: str, dtype: str, values: str, relu: bool
+) -> None:
     options = options_of(CASES[case])
     shape = (2, *CASES[case][0], 3)
-    x = normal(rng, shape, dtype) if values == "all_different" else rng.integers(-2, 1, shape).astype(dtype)
-    y, cache = ops.max_pool2d_forward(x, **options)
+    x = normal(rng, shape, dtype) - 0.5 if values == "all_different" else rng.integers(-2, 2, shape).astype(dtype)
+    y, cache = ops.max_pool2d_forward(x, **options, relu=relu)
     dy = normal(rng, y.shape, dtype)
-    expected_y, expected_dx = torch_max_pool(torch, x, dy, options)
+    expected_y, expected_dx = torch_max_pool(torch, x, dy, options, relu)
     np.testing.assert_array_equal(y, expected_y)
     assert_agree(ops.max_pool2d_backward(dy, cache), expected_dx)
 

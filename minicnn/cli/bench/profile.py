@@ -71,7 +71,7 @@ def groups(net: Container, input_shape: Shape, remember: Remember) -> Iterator[t
     children = list(net.inputs(input_shape))
     while children:
         (layer, shape), *others = children
-        length = len(fusion_of([child for child, _ in children], remember).types)
+        length = fusion_of([child for child, _ in children], remember).size
         behind = [child for child, _ in others[: length - 1]]
         inner = list(groups(layer, shape, remember)) if isinstance(layer, Container) else [([layer], shape)]
         _, end = layer.end()  # the layer whose kernel computes those behind along
@@ -96,16 +96,20 @@ class Stopwatch:
         self.now: dict[tuple[str, str], float] = defaultdict(float)
         self.steps: list[dict[tuple[str, str], float]] = []
         self.whole: list[float] = []  # of each step
+        self.running = False  # a method that is timed; another one in it is part of it
 
     def hook(self, owner: Any, method: str, row: str, way: str) -> None:
         """From here on `owner.method` runs as before, and its time is added up under (row, way)."""
         run = getattr(owner, method)
 
         def timed(*args: Any, **options: Any) -> Any:
-            start = time.perf_counter()
+            if self.running:
+                return run(*args, **options)
+            self.running, start = True, time.perf_counter()
             try:
                 return run(*args, **options)
             finally:
+                self.running = False
                 self.now[row, way] += 1e3 * (time.perf_counter() - start)
 
         vars(owner)[method] = timed
