@@ -59,6 +59,12 @@ def family(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name}")
 
 
+@lru_cache(maxsize=1)
+def usual_family() -> ModuleType:
+    """That of MINICNN_KERNELS as it is when the first kernel runs; else native."""
+    return family(os.environ.get("MINICNN_KERNELS") or "native")
+
+
 @contextmanager
 def using(kernels: str | ModuleType) -> Iterator[None]:
     """Run a `with` block on one family, by name, or on a module of one's own (what it lacks comes from `array`)."""
@@ -74,7 +80,7 @@ def choose(op: str, array: Any = None) -> ModuleType:
 
     The native kernels hand on what they are not made for, and every family what it lacks, to `array`.
     """
-    chosen = _chosen.get() or family(os.environ.get("MINICNN_KERNELS") or "native")
+    chosen = _chosen.get() or usual_family()
     if chosen.__name__ == _NATIVE and array is not None and choose_family(array) != "native":
         return _array
     return chosen if hasattr(chosen, op) else _array

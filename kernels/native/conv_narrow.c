@@ -26,23 +26,36 @@ static void copy_turned(const Narrow *t, long image, long top, long left, long r
     const Conv *c = &t->c;
     memset(to, 0, 4 * rows * c->c * t->width);
     const long from = max_of(0, -left), until = min_of(t->width, c->w - left);
+    const int one = c->c == 1 && c->xx == 1 && !c->gate; /* a row lies as it is needed */
     for (long row = 0; row < rows; row++, to += c->c * t->width) {
         if (top + row < 0 || top + row >= c->h) continue;
         for (long k = from; k < until; k++) {
             const long at = image * c->xn + (top + row) * c->xy + (left + k) * c->xx;
             const float *x = c->x + at;
+            if (one) {
+                memcpy(to + from, x, 4 * (until - from));
+                break;
+            }
             if (c->gate) copy_gated(c->gate, c->start + at, x, c->c, pixel), x = pixel;
             for (long ch = 0; ch < c->c; ch++) to[ch * t->width + k] = x[ch];
         }
     }
 }
 
-/* (F, pixels) to (many, F), the loop over the filters unrolled. */
+typedef float quad __attribute__((vector_size(16)));
+
+/* (F, pixels) to (many, F), the loop over the filters unrolled: four at once are one store. */
 static void turn_back(const float *from, long pixels, long many, long filters, float *y, long yx) {
 #define TURN(F) \
     case F: \
-        for (long q = 0; q < many; q++, y += yx) \
-            for (int f = 0; f < F; f++) y[f] = from[f * pixels + q]; \
+        for (long q = 0; q < many; q++, y += yx, from++) { \
+            for (int f = 0; f < F / 4 * 4; f += 4) { \
+                const float *a = from + f * pixels; \
+                const quad four = {a[0], a[pixels], a[2 * pixels], a[3 * pixels]}; \
+                memcpy(y + f, &four, sizeof four); \
+            } \
+            for (int f = F / 4 * 4; f < F; f++) y[f] = from[f * pixels]; \
+        } \
         break;
     switch (filters) { TURN(1) TURN(2) TURN(3) TURN(4) TURN(5) TURN(6) TURN(7) TURN(8) }
 }

@@ -98,8 +98,7 @@ class Layer:
         if dy is None:
             return None
         memory = self.remembered()
-        need_dparams = need_dparams and bool(self.own_parameters())
-        if need_dparams and memory.remember == "input":
+        if need_dparams and memory.remember == "input" and self.own_parameters():
             raise self.error('parameter gradients need forward(x, remember="all"), not remember="input"')
         if tuple(dy.shape) != memory.output_shape or dy.dtype != memory.dtype:
             raise self.error(
@@ -347,14 +346,20 @@ def accumulate(parameter: Parameter | None, gradient: Array | None) -> None:
         parameter.accumulate(gradient)
 
 
+_TO_LAST = {ndim: (0, *range(2, ndim), 1) for ndim in range(3, 8)}
+_TO_FIRST = {ndim: (0, ndim - 1, *range(1, ndim - 1)) for ndim in range(3, 8)}
+
+
 def channels_last(x: Array) -> Array:
     """(N, C, H, W) -> contiguous (N, H, W, C); free where the memory already lies so, as it does between layers."""
-    return get_array_module(x).ascontiguousarray(x.transpose(0, *range(2, x.ndim), 1) if x.ndim > 2 else x)
+    axes = _TO_LAST.get(x.ndim)
+    return get_array_module(x).ascontiguousarray(x if axes is None else x.transpose(axes))
 
 
 def channels_first(y: Array) -> Array:
     """(N, H, W, C) -> (N, C, H, W), a view."""
-    return y.transpose(0, -1, *range(1, y.ndim - 1)) if y.ndim > 2 else y
+    axes = _TO_FIRST.get(y.ndim)
+    return y if axes is None else y.transpose(axes)
 
 
 def own_copy(a: Array) -> Array:
