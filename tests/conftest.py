@@ -44,3 +44,11 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def torch() -> Any:
     return pytest.importorskip("torch", reason="torch is the oracle here: pip install 'minicnn[oracles]'")
+
+
+@pytest.fixture
+def asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MINICNN_KERNELS is looked at once a process: within the test each time."""
+    from minicnn import kernels
+
+    monkeypatch.setattr(kernels, "usual_family", kernels.usual_family.__wrapped__)

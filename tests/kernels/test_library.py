@@ -257,12 +257,6 @@ def test_the_command_line_says_in_one_line_which_variable_is_wrong(variable: str
 # Doctor -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MINICNN_KERNELS is looked at once a process: within the test each time."""
-    monkeypatch.setattr(kernels, "usual_family", kernels.usual_family.__wrapped__)
-
-
 @needs_native
 @pytest.mark.usefixtures("asked_again")
 def test_doctor_says_which_kernels_compute_and_with_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,6 +271,7 @@ def test_doctor_says_which_kernels_compute_and_with_how_many_threads(monkeypatch
         assert kernels_in_use() == "reference"
 
 
+@pytest.mark.usefixtures("asked_again")
 def test_doctor_says_why_there_are_no_native_kernels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from minicnn.cli.doctor import kernels_in_use
 

@@ -118,6 +118,7 @@ def test_the_corrected_command_works_in_the_folder_of_a_wrong_one(
     assert status == 0, complaint
 
 
+@pytest.mark.usefixtures("asked_again")
 def test_kernels_that_do_not_exist_are_refused_before_the_command(
     minicnn: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
