@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import floats, pointer
+from .arguments import empty, floats, pointer
 from .library import function
 
 _moments = function("batch_moments", "pppnn")
@@ -46,7 +46,7 @@ def batch_norm_forward(
     mean, var, gamma, beta = (floats(a, x.shape[-1:]) for a in (mean, var, gamma, beta))
     x, residual = floats(x), None if residual is None else floats(residual, x.shape)
     sizes, shape = (sizes_of(x.shape), x.shape) if not pool else pooled(x.shape, relu)
-    y = np.empty(shape, np.float32)
+    y = empty(shape)
     switches = np.empty(shape, np.uint8) if pool and remember else None
     inputs = (pointer(a) for a in (x, residual, mean, var, gamma, beta))
     _forward(*inputs, pointer(y), pointer(switches), *sizes, eps, relu, pool)
@@ -77,9 +77,9 @@ def batch_norm_backward(
     if need_dparams and x is None:
         raise ValueError(NO_INPUT)
     dy = floats(dy, pooled_shape)
-    dx = np.empty(shape, np.float32) if need_dx else None
+    dx = empty(shape) if need_dx else None
     dgamma, dbeta = np.zeros((2, shape[-1]), np.float32) if need_dparams else (None, None)
-    dresidual = np.empty(shape, np.float32) if has_residual else None
+    dresidual = empty(shape) if has_residual else None
     arrays = (pointer(a) for a in (dy, x, y, switches, mean, var, gamma, dx, dgamma, dbeta, dresidual))
     _backward(*arrays, *sizes, eps, from_batch)
     return dx, dgamma, dbeta, dresidual
@@ -90,7 +90,7 @@ def scale_forward(
 ) -> tuple[np.ndarray, Any]:
     """x (…, C), gamma (C,), beta (C,) -> y = gamma·x + beta, cache: a normalization with mean 0 and variance 1."""
     x, gamma, beta = floats(x), floats(gamma, x.shape[-1:]), floats(beta, x.shape[-1:])
-    y, sizes = np.empty(x.shape, np.float32), sizes_of(x.shape)
+    y, sizes = empty(x.shape), sizes_of(x.shape)
     _forward(pointer(x), None, None, None, pointer(gamma), pointer(beta), pointer(y), None, *sizes, 0.0, False, False)
     return y, None if remember is None else (x if remember == "all" else None, gamma, x.shape, sizes)
 
@@ -103,7 +103,7 @@ def scale_backward(
     if need_dparams and x is None:
         raise ValueError(NO_INPUT)
     dy = floats(dy, shape)
-    dx = np.empty(dy.shape, np.float32) if need_dx else None
+    dx = empty(dy.shape) if need_dx else None
     dgamma, dbeta = np.zeros((2, dy.shape[-1]), np.float32) if need_dparams else (None, None)
     arrays = (pointer(a) for a in (dy, x, None, None, None, None, gamma, dx, dgamma, dbeta, None))
     _backward(*arrays, *sizes, 0.0, False)

@@ -13,13 +13,11 @@ from functools import lru_cache
 from math import gcd
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..backend import Array, workspace
 from ..choosing import Window, choose_conv
 from ..frozen import derived
 from ..geometry import Padding2d, Pair, conv_output_size
-from .arguments import address, floats, place
+from .arguments import address, empty, floats, place
 from .library import function, lanes
 from .relu import bits_of
 
@@ -107,7 +105,7 @@ def conv2d_forward(
     x, w = floats(x), floats(w)
     b = None if b is None else floats(b, w.shape[:1])
     plan = planned(x.shape, w.shape, stride, padding, dilation, groups, lanes())
-    y = np.empty(plan.output_shape, np.float32)
+    y = empty(plan.output_shape)
     for part in plan.forward if len(x) else ():
         convolve(part, x, None, w, b, y, relu)
     return y, None if remember is None else (x if remember == "all" else None, w, b is not None, plan)
@@ -142,7 +140,9 @@ def conv2d_backward(
             conv.x, conv.y, conv.gate, conv.start = at(x, part.x), at(dy, part.y), address(gate), part.y
             GRADIENTS[part.kernel](ctypes.addressof(conv), at(dw, part.w), at(db, part.bias))
     if need_dx:
-        dx = (np.empty if plan.complete else np.zeros)(plan.input_shape, np.float32)
+        dx = empty(plan.input_shape)
+        if not plan.complete:
+            dx[...] = 0
         for part in plan.backward if len(dy) else ():
             convolve(part, dy, gate, w, None, dx, False)
     return dx, dw, db
@@ -172,7 +172,7 @@ def convolve(part: Part, x: Array, gate: Array | None, w: Array, b: Array | None
 
 def prepared(make: Callable[..., int], size: int, filters: int) -> Array:
     """Filters as a kernel reads them, in an array of their own."""
-    array = np.empty(size, np.float32)
+    array = empty((size,))
     make(filters, address(array))
     return array
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..backend import Array
-from .arguments import floats, place, pointer
+from .arguments import empty, floats, place, pointer
 from .library import function
 
 forward = function("linear_forward", "ppppnnn")
@@ -20,7 +18,7 @@ def linear_forward(x: Array, w: Array, b: Array | None = None, *, remember: str 
     (N, D), F = x.shape, w.shape[0]
     x, w = floats(x), floats(w, (F, D))
     b = None if b is None else floats(b, (F,))
-    y = np.empty((N, F), np.float32)
+    y = empty((N, F))
     forward(pointer(x), pointer(w), pointer(b), pointer(y), N, D, F)
     return y, None if remember is None else (x if remember == "all" else None, w, b is not None, N)
 
@@ -42,6 +40,6 @@ def linear_backward(
         dw, db = place(out[0], (F, D)), place(out[1], (F,)) if has_bias else None
         weight_gradient(pointer(dy), pointer(x), pointer(dw), pointer(db), N, D, F)
     if need_dx:
-        dx = np.empty((N, D), np.float32)
+        dx = empty((N, D))
         input_gradient(pointer(dy), pointer(w), pointer(dx), N, D, F)
     return dx, dw, db

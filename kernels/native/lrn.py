@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import array
-from .arguments import floats, pointer
+from .arguments import empty, floats, pointer
 from .library import function
 
 _norm = function("local_response_norm", "pppnnnff")
@@ -28,7 +28,7 @@ def local_response_norm_forward(
         y, content = array.local_response_norm_forward(x, **given)
         return y, None if content is None else (None, content)
     x = floats(x)
-    y, C = np.empty(x.shape, np.float32), x.shape[-1]
+    y, C = empty(x.shape), x.shape[-1]
     options = (x.size // max(1, C), C, size, alpha / size, k)
     _norm(pointer(x), None, pointer(y), *options)
     return y, None if remember is None else (x, options)
@@ -39,6 +39,6 @@ def local_response_norm_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
     x, options = cache
     if x is None:
         return array.local_response_norm_backward(dy, options)
-    dy, dx = floats(dy, x.shape), np.empty(x.shape, np.float32)
+    dy, dx = floats(dy, x.shape), empty(x.shape)
     _norm(pointer(x), pointer(dy), pointer(dx), *options)
     return dx

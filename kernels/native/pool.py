@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import array
 from ..geometry import Pair, pool_output_size
-from .arguments import floats, pointer
+from .arguments import empty, floats, pointer
 from .library import function
 
 _max_forward = function("max_pool_forward", "ppp" + 12 * "n" + "i")
@@ -45,7 +45,7 @@ def max_pool2d_forward(
         return y, None if content is None else (None, content)
     x = floats(x)
     sizes = windows(x.shape, kernel_size, stride, padding, ceil_mode)
-    y = np.empty((sizes[0], sizes[4], sizes[5], sizes[3]), np.float32)
+    y = empty((sizes[0], sizes[4], sizes[5], sizes[3]))
     switches = np.empty(y.shape, np.uint8) if remember else None
     _max_forward(pointer(x), pointer(y), pointer(switches), *sizes, relu)
     return y, None if switches is None else (switches, sizes)
@@ -56,7 +56,7 @@ def max_pool2d_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
     switches, sizes = cache
     if switches is None:
         return array.max_pool2d_backward(dy, sizes)
-    dy, dx = floats(dy, switches.shape), np.empty(sizes[:4], np.float32)
+    dy, dx = floats(dy, switches.shape), empty(sizes[:4])
     _max_backward(pointer(dy), pointer(switches), pointer(dx), *sizes)
     return dx
 
@@ -74,7 +74,7 @@ def avg_pool2d_forward(
     """x (N, H, W, C) -> y (N, OH, OW, C), cache."""
     x = floats(x)
     sizes = windows(x.shape, kernel_size, stride, padding, ceil_mode)
-    y = np.empty((sizes[0], sizes[4], sizes[5], sizes[3]), np.float32)
+    y = empty((sizes[0], sizes[4], sizes[5], sizes[3]))
     _avg_forward(pointer(x), pointer(y), *sizes, count_include_pad)
     return y, None if remember is None else (sizes, count_include_pad)
 
@@ -82,7 +82,7 @@ def avg_pool2d_forward(
 def avg_pool2d_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
     """dy (N, OH, OW, C) -> dx (N, H, W, C)."""
     sizes, count_include_pad = cache
-    dy, dx = floats(dy, (sizes[0], sizes[4], sizes[5], sizes[3])), np.empty(sizes[:4], np.float32)
+    dy, dx = floats(dy, (sizes[0], sizes[4], sizes[5], sizes[3])), empty(sizes[:4])
     _avg_backward(pointer(dy), pointer(dx), *sizes, count_include_pad)
     return dx
 

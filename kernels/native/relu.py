@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..array.relu import RULES
-from .arguments import floats, pointer
+from .arguments import empty, floats, pointer
 from .library import function
 
 _forward = function("relu_forward", "pppnfi")
@@ -61,7 +61,7 @@ def leaky_relu_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
 def forward(x: np.ndarray, slope: float, leaky: bool, remember: str | None) -> tuple[np.ndarray, np.ndarray | None]:
     """y, and a bit for each number of x."""
     x = floats(x)
-    y = np.empty(x.shape, np.float32)
+    y = empty(x.shape)
     bits = np.empty(bits_of(x.size), np.uint32) if remember else None
     _forward(pointer(x), pointer(y), pointer(bits), x.size, slope, leaky)
     return y, bits
@@ -71,7 +71,7 @@ def backward(dy: np.ndarray, bits: np.ndarray, slope: float, rule: int) -> np.nd
     """dx by the rule of this number."""
     if bits.size != bits_of(dy.size):
         raise ValueError(f"expected the shape of the forward pass, got {dy.shape}")
-    dx = np.empty(dy.shape, np.float32)
+    dx = empty(dy.shape)
     _backward(pointer(dy), pointer(bits), pointer(dx), dy.size, slope, rule)
     return dx
 
@@ -79,6 +79,6 @@ def backward(dy: np.ndarray, bits: np.ndarray, slope: float, rule: int) -> np.nd
 def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a + b, of one shape."""
     a, b = floats(a), floats(b, a.shape)
-    y = np.empty(a.shape, np.float32)
+    y = empty(a.shape)
     _add(pointer(a), pointer(b), pointer(y), a.size)
     return y

@@ -47,6 +47,7 @@ void winograd_input(const Conv *c, long first, long many, float *planes, long st
                 const long where = image * c->xn + (top + i) * c->xy + (left + j) * c->xx;
                 from[6 * i + j] = inside ? c->x + where : NULL;
             }
+        foresee(c->x + image * c->xn + (top + 6) * c->xy + (left + 6 - side) * c->xx, side, side, c->xy, c->xx, c->c);
         for (long ch = 0; ch < c->c; ch += LANES) {
             vec d[36], o[36];
             for (int k = 0; k < 36; k++) d[k] = load(from[k] ? from[k] + ch : zeros);
@@ -86,6 +87,7 @@ INLINE void write_outputs(const Conv *c, const float *bias, long tile, long f, c
     const long image = tile / (grid.down * grid.across), side = outputs_of(c->kh);
     const long top = tile / grid.across % grid.down * side, left = tile % grid.across * side;
     float *y = c->y + image * c->yn + top * c->yy + left * c->yx + f;
+    foresee(y + side * c->yx, side, side, c->yy, c->yx, LANES);
     vec in[36], out[16];
     const vec start = bias ? load(bias + f) : (vec){0};
 #pragma GCC unroll 36
@@ -119,11 +121,10 @@ int winograd_make(const Filters *filters, float *made) {
 }
 
 /* One block of filters for `many` tiles, from V to y. `at`: their place in V; `tile`: the number of the first. */
-static void multiply(const Winograd *t, const float *v, long at, long tile, long many, long block, float *scratch) {
+static void multiply(const Winograd *t, const float *v, long at, long tile, long many, long block, float *m, float *u) {
     const Conv *c = &t->c;
     const long B = block_size(c->c), FB = block_size(c->f), part = part_size(c->c);
     const long m_step = plane_step(t->group * FB), u_own = plane_step(part * FB);
-    float *m = scratch, *u = scratch + PLANES * m_step;
     for (long c0 = 0; c0 < c->c; c0 += t->made ? c->c : part) {
         const long c1 = t->made ? c->c : min_of(c0 + part, c->c), u_step = t->made ? c->c * FB : u_own;
         const float *filters = t->made ? t->made + block * PLANES * u_step : u;
@@ -151,16 +152,19 @@ static void transform_group(const void *task, long item, float *scratch) {
 static void multiply_group(const void *task, long item, float *scratch) {
     const Winograd *t = task;
     const long blocks = t->c.f / block_size(t->c.f), at = item / blocks * t->group;
-    multiply(t, t->v, at, t->first + at, min_of(t->group, t->tiles - at), item % blocks, scratch);
+    float *u = scratch + PLANES * plane_step(t->group * block_size(t->c.f));
+    multiply(t, t->v, at, t->first + at, min_of(t->group, t->tiles - at), item % blocks, scratch, u);
 }
 
-/* Both of the above for few filters: V never leaves the cache. */
+/* Both of the above for few filters: V never leaves the cache. Where a tile's channels and filters are one block each,
+ * M takes V's place: every row of V has been read when its row of M is written. */
 static void whole_group(const void *task, long item, float *scratch) {
     const Winograd *t = task;
+    const long C = t->c.c, F = t->c.f, FB = block_size(F);
     const long tile = item * t->group, many = min_of(t->group, t->total - tile);
-    float *v = scratch + PLANES * plane_step(t->group * block_size(t->c.f));
+    float *v = scratch, *m = C == FB && F == FB ? v : v + PLANES * t->v_step;
     winograd_input(&t->c, tile, many, v, t->v_step, t->tiles, 0);
-    for (long block = 0; block < t->c.f / block_size(t->c.f); block++) multiply(t, v, 0, tile, many, block, scratch);
+    for (long block = 0; block < F / FB; block++) multiply(t, v, 0, tile, many, block, m, NULL);
 }
 
 /* x (N, H, W, C), filters of 3×3 or 5×5 taps -> y. C and F are whole blocks. made: winograd_make's, or NULL. */

@@ -128,6 +128,15 @@ INLINE Grid grid_of(const Conv *c) {
     return (Grid){ceil_div(c->ow, side), ceil_div(c->oh, side)};
 }
 
+/* Ask memory for pixels whose turn comes soon. The processor foresees long runs by itself, as of many channels; a tile of
+ * few is short ones, a row apart. */
+INLINE void foresee(const float *pixel, long rows, long columns, long row_step, long pixel_step, long channels) {
+    if (channels > 32) return;
+    for (long i = 0; i < rows; i++)
+        for (long j = 0; j < columns; j++)
+            for (long ch = 0; ch < channels; ch += 16) __builtin_prefetch(pixel + i * row_step + j * pixel_step + ch);
+}
+
 /* Planes lie a little apart: at a power of two they would fall on the same lines of the cache. */
 INLINE long plane_step(long floats) { return ceil_div(floats, 1024) * 1024 + 16; }
 

@@ -44,6 +44,7 @@ static void output_gradients(const Gradient *t, long tile, long many, float *pla
         const long top = tile / grid.across % grid.down * side, left = tile % grid.across * side;
         const long rows = min_of(side, c->oh - top), columns = min_of(side, c->ow - left);
         const long corner = image * c->yn + top * c->yy + left * c->yx;
+        foresee(c->y + corner + side * c->yy, side, side, c->yy, c->yx, c->f);
         for (long f = 0; f < c->f; f += LANES) {
             vec d[16] = {{0}}, o[36], sum = load(sums + f);
             for (long a = 0; a < rows; a++)
