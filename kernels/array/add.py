@@ -7,10 +7,10 @@ from ..threads import share_out
 from .blocks import chunks
 
 
-def add(a: Array, b: Array) -> Array:
-    """a + b, of one shape."""
+def add(a: Array, b: Array, *, out: Array | None = None) -> Array:
+    """a + b, of one shape; into `out`, which may be a or b, or a new array."""
     xp = get_array_module(a)
-    total = xp.empty_like(a)
+    total = xp.empty_like(a) if out is None else out
     flat_a, flat_b, flat = a.reshape(-1), b.reshape(-1), total.reshape(-1)
     share_out(lambda part: xp.add(flat_a[part], flat_b[part], out=flat[part]), chunks(flat), a)
     return total

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..array.relu import RULES
-from .arguments import empty, floats, pointer
+from .arguments import empty, floats, place, pointer
 from .library import function
 
 _forward = function("relu_forward", "pppnfi")
@@ -76,9 +76,9 @@ def backward(dy: np.ndarray, bits: np.ndarray, slope: float, rule: int) -> np.nd
     return dx
 
 
-def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a + b, of one shape."""
+def add(a: np.ndarray, b: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+    """a + b, of one shape; into `out`, which may be a or b, or a new array."""
     a, b = floats(a), floats(b, a.shape)
-    y = empty(a.shape)
+    y = place(out, a.shape)
     _add(pointer(a), pointer(b), pointer(y), a.size)
     return y

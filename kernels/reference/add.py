@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a + b, of one shape."""
-    total = np.zeros_like(a)
+def add(a: np.ndarray, b: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+    """a + b, of one shape; into `out`, which may be a or b, or a new array."""
+    total = np.zeros_like(a) if out is None else out
     for at in np.ndindex(a.shape):
         total[at] = a[at] + b[at]
     return total

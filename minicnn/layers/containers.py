@@ -289,13 +289,14 @@ class Residual(Chain):
             self.separate()
         along = self._straight is not None and dy is not None  # the norm's kernel makes the shortcut's gradient
         dx = self.inject_chain(dy, grads, need_dx or along, need_dparams)
+        ours = None
         if along and isinstance(norm, BatchNorm2d):
-            dy = norm.take_residual_gradient()
+            dy = ours = norm.take_residual_gradient()
             if norm._memory is None:  # it was kept for one backward pass
                 self._straight = None
         if "shortcut" in self._children:
             dy = self.inject_child("shortcut", dy, grads, need_dx, need_dparams)
-        return add_gradients(dx, dy) if need_dx else None
+        return add_gradients(dx, dy, out=ours if dy is ours else None) if need_dx else None
 
     def separate(self) -> Array:
         straight, self._straight = self._straight, None

@@ -367,8 +367,9 @@ def own_copy(a: Array) -> Array:
     return channels_first(channels_last(a).copy())
 
 
-def add_gradients(a: Array | None, b: Array | None) -> Array | None:
-    """Their sum, where None means zero."""
+def add_gradients(a: Array | None, b: Array | None, *, out: Array | None = None) -> Array | None:
+    """Their sum, where None means zero. out: one of the two, where nobody else has it: the sum takes its place."""
     if a is None or b is None:
         return b if a is None else a
-    return channels_first(kernels.add(channels_last(a), channels_last(b)))
+    place = None if out is None else channels_last(out)
+    return channels_first(kernels.add(channels_last(a), channels_last(b), out=place))

@@ -106,6 +106,10 @@ def test_leaky_relu_and_sums_agree(native: Any, rng: Any, shape: tuple[int, ...]
         native.leaky_relu_backward(dy, cache), family("array").leaky_relu_backward(dy, exact_cache)
     )
     np.testing.assert_array_equal(native.add(x, dy), x + dy)
+    for ops in (native, family("array"), family("reference") if x.size < 5000 else native):
+        total, place = x + dy, x.copy()
+        assert ops.add(place, dy, out=place) is place
+        np.testing.assert_array_equal(place, total)
 
 
 def test_relu_keeps_nan_and_lets_no_gradient_through_it(native: Any) -> None:
