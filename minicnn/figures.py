@@ -7,13 +7,27 @@ are enlarged to crisp squares, and text is shrunk and wrapped to fit, never cut 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .boxes import SMALL_SIZE, TITLE_SIZE, WHITE, Colour, beside, centred, font, framed, ink_on, stack, text_box
+from .boxes import (
+    GAP,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    TITLE_SIZE,
+    WHITE,
+    Colour,
+    beside,
+    centred,
+    font,
+    framed,
+    ink_on,
+    stack,
+    text_box,
+    wrapped,
+)
 from .errors import MinicnnError, nearest
 from .pictures import to_picture
 
@@ -22,6 +36,7 @@ Picture = Image.Image | np.ndarray
 TILE = 40  # tiles are enlarged to at least this
 SHOWN = 160  # pictures in a row are enlarged to at least this height
 SIDE = 110  # width of the labels of rows
+BAR, BAR_COLOURS = 8, ((229, 231, 235), (26, 111, 181))  # height; what is missing from 1, and the share
 
 # Sequential: matplotlib's magma (N. Smith, S. van der Walt; CC0) at 17 equal steps, within 3/255 of the full table.
 SEQUENTIAL = (
@@ -198,69 +213,26 @@ def labelled_grid(
 # Curves
 
 
-def training_curves(history: Sequence[Mapping[str, Any]]) -> Image.Image:
-    """Loss and accuracy (in percent, where there is any) against the epoch, of training and test side by side.
-
-    `history` has one record an epoch, with any of "epoch" (else they count from 1), "train_loss", "test_loss",
-    "train_accuracy", "test_accuracy" (fractions). The loss is drawn on a log scale where it spans a factor over 20.
-    """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    series = {f"{part}_{what}": _series(history, f"{part}_{what}") for what in MEASURES for part in ("train", "test")}
-    drawn = [what for what in MEASURES if series[f"train_{what}"] or series[f"test_{what}"]]
-    if not drawn:
-        raise MinicnnError("expected a history with losses or accuracies to draw, got none")
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # not the user's: the same history gives the same bytes
-        figure = Figure(
-            figsize=(5.2 * len(drawn), 3.9), dpi=120, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.05)
-        )
-        canvas: Any = FigureCanvasAgg(figure)
-        for i, what in enumerate(drawn):
-            _draw_measure(figure.add_subplot(1, len(drawn), i + 1), what, series)
-        canvas.draw()
-        return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-
-
-MEASURES = ("loss", "accuracy")
-LINES = {"train": "#9aa0a6", "test": "#1a6fb5"}
-
-
-def _series(history: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
-    """The (epoch, value) of the records that have a finite value under `key`."""
-    points = [(record.get("epoch", i), record.get(key)) for i, record in enumerate(history, 1)]
-    return [(float(epoch), float(value)) for epoch, value in points if value is not None and math.isfinite(value)]
-
-
-def _draw_measure(axes: Any, what: str, series: Mapping[str, list[tuple[float, float]]]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-    percent = 100 if what == "accuracy" else 1
-    for part, colour in LINES.items():
-        points = series[f"{part}_{what}"]
-        if not points:
-            continue
-        x, y = [epoch for epoch, _ in points], [percent * value for _, value in points]
-        last = f"{y[-1]:.2f} %" if what == "accuracy" else f"{y[-1]:.4g}"
-        axes.plot(
-            x, y, color=colour, linewidth=2, marker="o", markersize=4 if len(x) <= 40 else 0, label=f"{part}: {last}"
-        )
-    values = [value for part in LINES for _, value in series[f"{part}_{what}"]]
-    if what == "loss" and min(values) > 0 and max(values) / min(values) > 20:
-        axes.set_yscale("log")
-        plain = FuncFormatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_major_formatter(plain)
-        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
-        axes.yaxis.set_minor_formatter(plain if max(values) / min(values) < 200 else NullFormatter())
-    axes.set_title("Loss" if what == "loss" else "Accuracy in percent", fontsize=12, loc="left")
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(True, which="major", color="#e4e4e4", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="best")
+def probability_bars(rows: Sequence[tuple[str, float]], *, width: int = 300, background: Colour = WHITE) -> Image.Image:
+    """Classes with their probabilities, (name, 0 to 1) from top to bottom: the name and the percentage over a bar."""
+    if not rows:
+        raise MinicnnError("expected at least one class to draw")
+    _finite(np.array([share for _, share in rows]))
+    step = sum(font(TEXT_SIZE).getmetrics()) + 1
+    boxes = []
+    for name, share in rows:
+        letters, percent = font(TEXT_SIZE, name), f"{100 * share:.1f} %"
+        lines = wrapped(name, letters, width - font(TEXT_SIZE).getlength(percent) - GAP)
+        box = Image.new("RGB", (width, step * len(lines) + BAR), background)
+        pen, y = ImageDraw.Draw(box), step * len(lines)
+        for i, line in enumerate(lines, 1):
+            pen.text((0, i * step - 6), line, font=letters, fill=ink_on(background), anchor="ls")
+        pen.text((width, y - 6), percent, font=font(TEXT_SIZE), fill=ink_on(background), anchor="rs")
+        pen.rectangle((0, y, width - 1, y + BAR - 1), fill=BAR_COLOURS[0])
+        if length := round(share * width):
+            pen.rectangle((0, y, length - 1, y + BAR - 1), fill=BAR_COLOURS[1])
+        boxes.append(box)
+    return framed(stack(boxes, gap=10, background=background, align=0), background=background)
 
 
 # Helpers

@@ -97,10 +97,11 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def load_recipe(name: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipes(name: str, folder: Path, overrides: Mapping[str, Any] | None = None) -> list[Recipe]:
     """A recipe of `folder` by its name, or a .toml file by its path; `overrides` replace single settings.
 
-    Raises MinicnnError that names the file and the setting.
+    One, or one for each model of a file that says `models = ["plain20", "resnet20"]` in place of `model`. Raises
+    MinicnnError that names the file and the setting.
     """
     shipped = {path.stem: path for path in sorted(folder.glob("*.toml"))}
     path = Path(name) if name.endswith(".toml") else shipped.get(name)
@@ -120,14 +121,26 @@ def load_recipe(name: str, folder: Path, overrides: Mapping[str, Any] | None = N
             content[table][inner] = value
         else:
             content[key] = value
+    several = _models(content, path)
     known = [f.name for f in dataclasses.fields(Recipe)]
     for key in content:
         if key not in known:
             raise MinicnnError(f"{path}: unknown setting {key!r}{nearest(key, known)}")
     for key in ("model", "data", "epochs"):
-        if key not in content:
+        if key not in content and not (key == "model" and several):
             raise MinicnnError(f"{path}: {key} is missing")
-    return Recipe(**content)
+    return [Recipe(**{**content, "model": model}) for model in several or [content["model"]]]
+
+
+def _models(content: dict[str, Any], path: Path) -> list[str]:
+    """Takes `models` out of a recipe's file; empty where there is none."""
+    models = content.pop("models", None)
+    if models is None:
+        return []
+    texts = isinstance(models, list) and all(isinstance(model, str) for model in models)
+    if not texts or not models or len(set(models)) != len(models) or "model" in content:
+        raise MinicnnError(f"{path}: models = {models!r}: expected a list of different models, and no model beside it")
+    return list(models)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -43,7 +43,17 @@ typedef struct {
     long floats;
 } Kept;
 
-static _Thread_local Kept own_scratch, own_workspace;
+static _Thread_local struct {
+    Kept scratch, workspace;
+} own;
+
+static pthread_key_t at_end; /* its destructor gives the memory of a thread that ends back */
+
+static void release(void *own_memory) {
+    (void)own_memory;
+    free(own.scratch.memory), free(own.workspace.memory);
+    memset(&own, 0, sizeof own);
+}
 
 static float *grow(Kept *kept, long floats) {
     if (kept->floats < floats || !kept->memory) {
@@ -51,11 +61,12 @@ static float *grow(Kept *kept, long floats) {
         kept->memory = NULL, kept->floats = 0;
         if (posix_memalign((void **)&kept->memory, 64, sizeof(float) * max_of(floats, 16))) return kept->memory = NULL;
         kept->floats = floats;
+        pthread_setspecific(at_end, &own);
     }
     return kept->memory;
 }
 
-float *workspace(long floats) { return grow(&own_workspace, floats); }
+float *workspace(long floats) { return grow(&own.workspace, floats); }
 
 INLINE void breathe(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -68,7 +79,7 @@ INLINE void breathe(void) {
 static void take_part(void) {
     atomic_fetch_add(&inside, 1); /* first inside, then looking whether it is open: the caller does the reverse */
     if (atomic_load(&is_open)) {
-        float *scratch = grow(&own_scratch, job.scratch);
+        float *scratch = grow(&own.scratch, job.scratch);
         if (scratch) /* without memory this thread leaves the items to the others */
             for (long item; (item = atomic_fetch_add(&next_item, 1)) < job.count;) job.work(job.task, item, scratch);
     }
@@ -105,7 +116,7 @@ static void start_helpers(void) {
 }
 
 int share_out(Work work, const void *task, long count, long scratch) {
-    float *mine = grow(&own_scratch, scratch);
+    float *mine = grow(&own.scratch, scratch);
     if (!mine) return -1;
     if (count < 2 || atomic_load(&threads) < 2 || pthread_mutex_trylock(&one_caller)) {
         for (long item = 0; item < count; item++) work(task, item, mine);
@@ -137,9 +148,10 @@ static void in_child(void) {
     atomic_store(&is_open, 0), atomic_store(&inside, 0), atomic_store(&sleeping, 0);
 }
 
+/* Called once before everything else (library.py), and whenever somebody wants another number. */
 int set_threads(int wanted) {
     static int prepared = 0;
-    if (!prepared) prepared = !pthread_atfork(NULL, NULL, in_child);
+    if (!prepared) prepared = !pthread_key_create(&at_end, release) && !pthread_atfork(NULL, NULL, in_child);
     atomic_store(&threads, (int)min_of(max_of(wanted, 1), MOST_THREADS));
     return atomic_load(&threads);
 }

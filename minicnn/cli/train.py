@@ -13,13 +13,13 @@ import typer
 
 from .. import experiments, models
 from ..checkpoint import Checkpointer, RunState
+from ..curves import compared_curves, training_curves
 from ..data import Batches, Dataset, from_config
 from ..data import load as load_data
-from ..figures import training_curves
 from ..layers import Layer
 from ..losses import SoftmaxCrossEntropy
-from ..recipe import Recipe, load_recipe, parse_setting
-from ..run import CHECKPOINT, Run
+from ..recipe import Recipe, load_recipes, parse_setting
+from ..run import CHECKPOINT, RECORD, Run, read_run
 from ..schedules import from_config as make_schedule
 from ..training import Evaluate, train
 from ..weights import save_weights
@@ -44,12 +44,25 @@ def command(
     """Train a network by a recipe. The folder gets weights, checkpoint, curves, log and run.json.
 
     Killed or interrupted, `--resume` goes on exactly where the last checkpoint was: the result has the same bytes as
-    that of a run left alone.
+    that of a run left alone. A recipe of several models trains one after the other, each in a folder of its own, and
+    draws their curves into one figure.
     """
     chosen = dict(parse_setting(text) for text in settings or [])
     chosen |= {k: v for k, v in {"epochs": epochs, "seed": seed, "data": data}.items() if v is not None}
-    plan = load_recipe(recipe, RECIPES, chosen)
+    plans = load_recipes(recipe, RECIPES, chosen)
     folder = out or Path("runs") / Path(recipe).stem
+    if len(plans) == 1:
+        accuracy = run_recipe(plans[0], folder, device, resume)[-1]["test_accuracy"]
+        print(f"test accuracy {100 * accuracy:.2f} % · weights, curves and log in {folder}")
+    else:
+        compare(plans, folder, device, resume)
+
+
+History = list[dict[str, float]]
+
+
+def run_recipe(plan: Recipe, folder: Path, device: str, resume: bool) -> History:
+    """A training run in its folder; its history."""
     training = Training(plan, device)  # all that a wrong setting could break, before the folder holds a run
     decides = plan.settings() | {
         "train_set": training.batches.dataset.fingerprint(),
@@ -65,7 +78,27 @@ def command(
         for name in (f"{plan.model}.safetensors", CHECKPOINT, LOG):
             run.record(name)
         run.finish(**{key: value for key, value in final.items() if key != "epoch"}, history=state.history)
-    print(f"test accuracy {100 * final['test_accuracy']:.2f} % · weights, curves and log in {folder}")
+    return state.history
+
+
+def compare(plans: list[Recipe], folder: Path, device: str, resume: bool) -> None:
+    """Train the models one after the other, each in folder/MODEL; their curves in one figure, drawn anew after each."""
+    settings = plans[0].settings() | {"model": [plan.model for plan in plans]}
+    command = ["minicnn", *sys.argv[1:]]
+    exist = "resume" if resume else "error"
+    histories: dict[str, History] = {}
+    with Run(folder, command=command, settings=settings, seed=plans[0].seed, exist=exist) as run:
+        for plan in plans:
+            place = folder / plan.model
+            there = resume and (place / RECORD).is_file() and read_run(place)
+            if there and there["status"] == "finished":
+                histories[plan.model] = there["history"]
+            else:
+                histories[plan.model] = run_recipe(plan, place, device, resume=resume)
+            run.save("curves.png", compared_curves(histories))
+        run.finish(test_accuracy={name: history[-1]["test_accuracy"] for name, history in histories.items()})
+    errors = ", ".join(f"{name} {100 - 100 * h[-1]['test_accuracy']:.2f} %" for name, h in histories.items())
+    print(f"test errors: {errors} · curves in {folder / 'curves.png'}, each run in a folder beside it")
 
 
 class Training:

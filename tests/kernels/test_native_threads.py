@@ -127,3 +127,24 @@ def test_a_worker_of_multiprocessing_computes_the_same(native: Any) -> None:
     found = queue.get(timeout=60)
     worker.join()
     assert found == bits(native)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no /proc here")
+def test_a_thread_that_ends_gives_its_memory_back(native: Any) -> None:
+    """A convolution that alone takes 20 MB of workspace, in one new thread after another."""
+    x, w = np.ones((1, 96, 96, 128), np.float32), np.ones((128, 128, 3, 3), np.float32)
+    padding = ((1, 1), (1, 1))
+
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def in_a_thread() -> int:
+        thread = threading.Thread(target=native.conv2d_forward, args=(x, w), kwargs={"padding": padding})
+        thread.start()
+        thread.join()
+        return resident()
+
+    before = [in_a_thread() for _ in range(3)][-1]
+    after = [in_a_thread() for _ in range(12)][-1]
+    assert after - before < 60e6

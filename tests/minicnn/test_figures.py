@@ -7,10 +7,6 @@ from PIL import Image
 from minicnn import boxes, figures, pictures
 from minicnn.errors import MinicnnError
 
-HISTORY = [
-    {"epoch": i, "train_loss": 2.0 / i**2, "test_loss": 2.1 / i**2, "train_accuracy": 1 - 0.5 / i, "test_accuracy": 0.5}
-    for i in range(1, 8)
-]
 
 
 def random(*shape, seed=0):
@@ -208,27 +204,3 @@ def test_a_colour_bar_runs_from_the_colour_of_zero_to_that_of_the_top():
     assert bar.getpixel((0, 5)) == (0, 0, 4) and bar.getpixel((199, 5)) == (252, 253, 191)
     signed = figures.colour_bar(0.5, "effect", signed=True)
     assert signed.getpixel((0, 5)) == (5, 48, 97) and signed.getpixel((239, 5)) == (103, 0, 31)
-
-
-# Curves
-
-
-def test_the_same_history_gives_the_same_bytes_whatever_the_user_set(tmp_path):
-    matplotlib = pytest.importorskip("matplotlib")
-    pictures.save_png(tmp_path / "a.png", figures.training_curves(HISTORY))
-    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):
-        pictures.save_png(tmp_path / "b.png", figures.training_curves(HISTORY))
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    assert b"matplotlib" not in (tmp_path / "a.png").read_bytes().lower()
-
-
-def test_a_history_without_accuracy_has_one_panel_and_gaps_are_left_out():
-    pytest.importorskip("matplotlib")
-    two = figures.training_curves(HISTORY[:2])
-    one = figures.training_curves([{"train_loss": 1.0}, {"train_loss": float("nan"), "test_loss": None}])
-    assert one.height == two.height and one.width == two.width / 2
-
-
-def test_an_empty_history_is_an_error():
-    with pytest.raises(MinicnnError, match="expected a history with losses or accuracies"):
-        figures.training_curves([{"epoch": 1}])

@@ -6,19 +6,38 @@ from minicnn import models
 from minicnn.cli.train import RECIPES
 from minicnn.data import from_config
 from minicnn.errors import MinicnnError
-from minicnn.recipe import Recipe, load_recipe, parse_setting
+from minicnn.recipe import Recipe, load_recipes, parse_setting
 from minicnn.schedules import from_config as make_schedule
 
 SHIPPED = sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
+def load_recipe(*arguments):
+    [recipe] = load_recipes(*arguments)
+    return recipe
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_recipe_names_only_what_exists(name):
-    recipe = load_recipe(name, RECIPES)
-    net = models.architecture(recipe.model)
-    recipe.make_optimizer(net.layer(net.score_layer).parameters())
-    make_schedule(recipe.schedule)
-    from_config(recipe.augment)
+    for recipe in load_recipes(name, RECIPES):
+        net = models.architecture(recipe.model)
+        recipe.make_optimizer(net.layer(net.score_layer).parameters())
+        make_schedule(recipe.schedule)
+        from_config(recipe.augment)
+
+
+def test_a_recipe_of_several_models_is_one_for_each(tmp_path):
+    text = GOOD.replace('model = "lenet5"', 'models = ["lenet5", "resnet20"]')
+    assert load_recipes(written(tmp_path, text), RECIPES, {"epochs": 2}) == [
+        Recipe(model=model, data="digits", epochs=2) for model in ("lenet5", "resnet20")
+    ]
+
+
+@pytest.mark.parametrize("models", ["[]", '"lenet5"', "[1]", '["lenet5", "lenet5"]'])
+def test_models_that_are_no_list_of_different_names_are_refused(tmp_path, models):
+    text = GOOD.replace('model = "lenet5"', f"models = {models}")
+    with pytest.raises(MinicnnError, match=r"mine.toml: models = .*: expected a list of different models"):
+        load_recipes(written(tmp_path, text), RECIPES)
 
 
 def test_overrides_replace_single_settings():

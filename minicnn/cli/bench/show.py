@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from minicnn.figures import LINES
+from minicnn.curves import PARTS
 
 from .limits import Limits
 
@@ -128,9 +128,10 @@ def chart(lines: Sequence[Line]) -> Image.Image:
 def draw_speed(axes: Any, lines: Sequence[Line], key: str) -> None:
     """`key`: "ratio" or "share"."""
     title = {"ratio": "Times as fast as torch", "share": "Speed, as a share of what the machine allows"}[key]
-    bars = axes.barh(range(len(lines)), [line[key] for line in lines], 0.6, color=LINES["test"])
-    axes.bar_label(bars, [f"{line[key]:.2f}: {short(line['ours_ms'])} ms" for line in lines], padding=3, fontsize=8)
-    axes.axvline(1, color=LINES["train"], linewidth=1)
+    bars = axes.barh(range(len(lines)), [line[key] for line in lines], 0.6, color=PARTS["test"])
+    axes.axvline(1, color=PARTS["train"], linewidth=1)
+    labels = [f"{line[key]:.2f}: {short(line['ours_ms'])} ms" for line in lines]
+    axes.bar_label(bars, labels, padding=3, fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     axes.set_title(title, fontsize=12, loc="left")
 
 
@@ -139,7 +140,7 @@ def draw_memory(axes: Any, lines: Sequence[Line], sides: Sequence[str]) -> None:
     for number, side in enumerate(sides):
         values = [line[f"{side}_mib"] for line in lines]
         places = np.arange(len(lines)) + (number - (len(sides) - 1) / 2) * height
-        colour, label = (LINES["test"], "minicnn") if side == "ours" else (LINES["train"], side)
+        colour, label = (PARTS["test"], "minicnn") if side == "ours" else (PARTS["train"], side)
         bars = axes.barh(places, values, height, color=colour, label=label)
         axes.bar_label(bars, [f"{value:.0f}" for value in values], padding=3, fontsize=8)
     axes.set_title("Memory of a step, MiB", fontsize=12, loc="left")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,25 @@ def test_progress_of_loading_is_handed_to_the_data(
     assert minicnn("train", "lenet5-mnist", "--data", "digits", "--epochs", 1, "--out", tmp_path / "run")[0] == 0
     assert minicnn("evaluate", "lenet5", "--data", "digits")[0] == 0
     assert heard == [("digits", "train"), ("digits", "test"), ("digits", "test")]
+
+
+def test_a_recipe_of_two_models_makes_two_runs_and_one_figure_and_goes_on_where_it_was(
+    minicnn: Callable[..., Outcome], tmp_path: Path, three: Path
+) -> None:
+    recipe, folder = tmp_path / "two.toml", tmp_path / "run"
+    recipe.write_text(f'models = ["lenet5", "alexnet_cifar"]\ndata = "{three}"\nepochs = 1\nbatch_size = 8\n')
+    status, printed, complaint = minicnn("train", recipe, "--out", folder)
+    assert status == 0, complaint
+    assert "test errors: lenet5" in printed
+    weights = [folder / name / f"{name}.safetensors" for name in ("lenet5", "alexnet_cifar")]
+    before = [path.read_bytes() for path in weights]
+    curves = (folder / "curves.png").read_bytes()
+    refused(minicnn("train", recipe, "--out", folder), "run")
+    shutil.rmtree(weights[1].parent)
+    times = weights[0].stat().st_mtime_ns
+    status, _, complaint = minicnn("train", recipe, "--out", folder, "--resume")
+    assert status == 0, complaint
+    assert weights[0].stat().st_mtime_ns == times
+    assert [path.read_bytes() for path in weights] == before
+    assert (folder / "curves.png").read_bytes() == curves
+    refused(minicnn("train", recipe, "--out", folder, "--resume", "--epochs", 2), "epochs")
