@@ -48,8 +48,10 @@ CORE = [
 EXTRAS = {
     "gpu12": ["cupy-cuda12x>=13.3"],
     "gpu13": ["cupy-cuda13x>=14.0"],
-    "oracles": ["torch==2.13.0", "onnx>=1.17"],
-    # Every extra that runs on a CPU belongs in here too, except the oracles: torch alone is larger than all the rest.
+    "onnx": ["onnx>=1.17"],  # `minicnn weights convert FILE.onnx`
+    "oracles": ["torch==2.13.0", "torchvision==0.28.0", "onnx>=1.17"],
+    # Every extra that runs on a CPU belongs in here too, except the oracles, of which onnx is one: torch alone is
+    # larger than all the rest.
     "test": [
         "pytest>=8.3",
         "pytest-xdist>=3.6.1",

@@ -14,6 +14,7 @@ from PIL import Image
 
 from minicnn import kernels, models
 from minicnn.boxes import beside, framed, stack
+from minicnn.cli.progress import loading
 from minicnn.errors import MinicnnError
 from minicnn.figures import colour_bar
 from minicnn.kernels.backend import Array
@@ -29,7 +30,8 @@ from minicnn.run import Run
 
 def load_network(model: str, weights: Path | None = None, device: str = "cpu") -> Network:
     """A trained network on a device, in evaluation mode."""
-    net = models.load(model, weights=weights)
+    with loading("fetching") as progress:
+        net = models.load(model, weights=weights, progress=progress)
     net.to(device)
     return net
 
@@ -43,7 +45,11 @@ def read_photo(path: Path, net: Network) -> Array:
         said.append(f"{picture.width}×{picture.height} pixels, enlarged to the network's {width}×{height}")
     for note in said:
         print(f"{path}: {note}")
-    return transfer(net.prepare(picture), like=net.parameters()[0].value)
+    try:
+        prepared = net.prepare(picture)
+    except MinicnnError as error:
+        raise MinicnnError(f"{path}: {error}") from None
+    return transfer(prepared, like=net.parameters()[0].value)
 
 
 def check_one(image: Array) -> None:

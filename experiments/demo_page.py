@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from minicnn.boxes import INK, SMALL_SIZE, font, framed
-from minicnn.cli.summary import rows, shape_text
+from minicnn.cli.summary import rows
+from minicnn.curves import training_curves
 from minicnn.data import Dataset
-from minicnn.figures import heatmap, labelled_grid, overlay, rescale, top_value, training_curves
+from minicnn.figures import heatmap, labelled_grid, overlay, rescale, top_value
 from minicnn.gradcheck import BOUND, Report
 from minicnn.network import Network
 from minicnn.parameter import to_host
@@ -104,7 +105,7 @@ def gradients(lesson: Lesson) -> Section:
         key = check.layer, check.tensor.rpartition(".")[2]
         errors[key] = max(check.error, errors.get(key, 0.0))
     net = lesson.net
-    layers = [(name, kind, shape_text(shape), size) for name, kind, shape, size, *_ in rows(net, net.input_shape)]
+    layers = [(row.layer.path, *row.cells()[:2], row.parameters) for row in rows(net, net.input_shape)]
     layers.append(("whole", "all of them, one after another", "10", net.num_parameters()))
     cells = []
     for layer in layers:

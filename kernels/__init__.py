@@ -65,9 +65,22 @@ def usual_family() -> ModuleType:
     return family(os.environ.get("MINICNN_KERNELS") or "native")
 
 
+def is_own(chosen: ModuleType | None) -> bool:
+    """Whether it is a module of somebody's own. Its kernels need not know the options by which ours do more at once."""
+    return chosen is not None and not getattr(chosen, "__name__", "").startswith(f"{__name__}.")
+
+
+def own_in_use() -> bool:
+    """Whether a module of one's own computes here."""
+    return is_own(_chosen.get())
+
+
 @contextmanager
 def using(kernels: str | ModuleType) -> Iterator[None]:
-    """Run a `with` block on one family, by name, or on a module of one's own (what it lacks comes from `array`)."""
+    """Run a `with` block on one family, by name, or on a module of one's own (what it lacks comes from `array`).
+
+    It holds for this thread, not for those that are started within the block.
+    """
     token = _chosen.set(family(kernels) if isinstance(kernels, str) else kernels)
     try:
         yield
@@ -101,6 +114,8 @@ def __getattr__(op: str) -> Callable[..., Any]:
     def backward(dy: Any, cache: Cache, *, gate: Cache | None = None, **options: Any) -> Any:
         if gate is not None:
             options["gate"] = gate.content
+        if "out" in options and is_own(cache.family):
+            del options["out"]
         return getattr(cache.family, op)(dy, cache.content, **options)
 
     def plain(x: Any, *args: Any, **options: Any) -> Any:

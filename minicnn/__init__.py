@@ -27,6 +27,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "kernels": (),
     "layers": (
         "AdaptiveAvgPool2d",
+        "Aside",
         "AvgPool2d",
         "BatchNorm1d",
         "BatchNorm2d",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ def training_curves(history: History) -> Image.Image:
     panels = []
     for what, title in MEASURES.items():
         scale = 100 if what == "accuracy" else 1
-        lines = {part: _points(history, f"{part}_{what}", lambda value, by=scale: by * value) for part in PARTS}
+        lines = {part: _points(history, f"{part}_{what}", scale) for part in PARTS}
         unit = "{:.2f} %" if what == "accuracy" else "{:.4g}"
         panels.append(Panel(title, {part: points for part, points in lines.items() if points}, PARTS, unit))
     return _drawn([panel for panel in panels if panel.lines])
@@ -38,8 +38,8 @@ def training_curves(history: History) -> Image.Image:
 def compared_curves(histories: Mapping[str, History]) -> Image.Image:
     """The training loss and the test error (in percent) of several runs, by name, against the epoch."""
     colours = dict(zip(histories, COLOURS * len(histories), strict=False))
-    loss = {name: _points(history, "train_loss", float) for name, history in histories.items()}
-    error = {name: _points(history, "test_accuracy", lambda a: 100 * (1 - a)) for name, history in histories.items()}
+    loss = {name: _points(history, "train_loss") for name, history in histories.items()}
+    error = {name: _points(history, "test_accuracy", -100, 100) for name, history in histories.items()}
     panels = [
         Panel("Training loss", {name: points for name, points in loss.items() if points}, colours, "{:.3f}"),
         Panel("Test error in percent", {name: points for name, points in error.items() if points}, colours, "{:.1f} %"),
@@ -76,10 +76,10 @@ class Panel:
         axes.legend(frameon=False, loc="best")
 
 
-def _points(history: History, key: str, of: Callable[[float], float]) -> Points:
-    """The (epoch, value) of the records that have a finite value under `key`."""
+def _points(history: History, key: str, scale: float = 1, offset: float = 0) -> Points:
+    """The (epoch, offset + scale·value) of the records that have a finite value under `key`."""
     points = [(record.get("epoch", i), record.get(key)) for i, record in enumerate(history, 1)]
-    return [(float(epoch), of(float(value))) for epoch, value in points if value is not None and math.isfinite(value)]
+    return [(float(x), offset + scale * float(y)) for x, y in points if y is not None and math.isfinite(y)]
 
 
 def _drawn(panels: Sequence[Panel]) -> Image.Image:

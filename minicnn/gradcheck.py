@@ -148,7 +148,7 @@ def leaf_inputs(net: Container, x: Array) -> list[tuple[str, Layer, Array]]:
     leaves = [(path, layer) for path, layer in net.layers() if not layer.children()]
     noise, xp = np.random.default_rng(1), get_array_module(x)
     with watching(leaves) as inputs:
-        net.forward(x)
+        net.trace(x, {"", *(path for path, _ in leaves)}, "all")  # also what no forward pass runs, beside the network
     found = []
     for path, layer in leaves:
         size = 0.1 * (float(inputs[path].std()) or 1.0)
@@ -248,10 +248,10 @@ class Function:
         return ""
 
     def sides(self, h: float, tensor: str, direction: Array | float) -> dict[str, Array]:
-        """On which side of its kinks each layer that has any is."""
+        """On which side of its kinks each layer is that has any, and that runs."""
         with watching(self.kinked) as inputs:
             self(h, tensor, direction)
-        return {path: layer.sides(inputs[path]) for path, layer in self.kinked}
+        return {path: layer.sides(inputs[path]) for path, layer in self.kinked if path in inputs}
 
     @cached_property
     def own_sides(self) -> dict[str, Array]:

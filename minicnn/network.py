@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from . import kernels
 from .errors import MinicnnError, nearest
 from .kernels.backend import Array, get_array_module
-from .layers import Layer, Remember, Sequential, Shape, evaluating
+from .layers import Layer, Remember, Sequential, Shape, Softmax, evaluating
 from .layers.layer import add_gradients, own_copy
 from .parameter import to_host
 
@@ -44,15 +45,19 @@ class Network(Sequential):
         class_names: Sequence[str] = (),
         score_layer: str = "",
         feature_layer: str = "",
+        resize: int | None = None,
+        auxiliary: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(**layers)
         self.name, self.input_shape, self.class_names = name, input_shape, tuple(class_names)
+        self.resize = resize  # the short side that a picture is scaled to before its middle is cut out
         names = list(layers)
         if not names:
             raise MinicnnError(f"{name}: a network needs at least one layer")
         self.score_layer, self.feature_layer = score_layer or names[-1], feature_layer or names[-2:][0]
         self._input_shape: Shape | None = None  # of the last forward pass that remembers
-        for path in (self.score_layer, self.feature_layer):
+        self.auxiliary = dict(auxiliary or {})
+        for path in (self.score_layer, self.feature_layer, *self.auxiliary):
             self.layer(path)
 
     def forward(self, x: Array, *, remember: Remember = "all") -> Array:  # type: ignore[override]  # nothing fused
@@ -100,9 +105,17 @@ class Network(Sequential):
         return total.copy() if dx is None else total  # never the caller's own array
 
     def scores(self, x: Array) -> Array:
-        """The class scores before softmax, (N, classes), in evaluation mode and without keeping anything."""
+        """The class scores before softmax, (N, classes), in evaluation mode and without keeping anything.
+
+        They are what comes out at the end. Explanations begin at `score_layer`, which need not be the end: there a
+        class has a gradient where what comes out has none.
+        """
         with evaluating(self):
-            return self.activations(x, [self.score_layer])[self.score_layer].reshape(x.shape[0], -1)
+            if isinstance(list(self.children().values())[-1], Softmax):
+                y = self.activations(x, [self.score_layer])[self.score_layer]
+            else:
+                y = self.forward(x, remember=None)
+        return y.reshape(x.shape[0], prod(y.shape[1:]))
 
     def predict(self, images: Array, *, top: int = 5) -> list[list[Prediction]]:
         """The `top` classes of each picture with their probabilities, best first. images (N, C, H, W) in [0, 1]."""
@@ -126,7 +139,8 @@ class Network(Sequential):
             if 0 <= int(target) < count:
                 return int(target)
             raise MinicnnError(f"class {target}: expected 0 to {count - 1}")
-        named = [i for i, name in enumerate(self.class_names) if str(target).lower() == name.lower().replace("_", " ")]
+        plain = [name.lower().replace("_", " ") for name in (str(target), *self.class_names)]
+        named = [i for i, name in enumerate(plain[1:]) if name == plain[0]]
         if named:
             return named[0]
         hint = nearest(str(target), self.class_names) or f": expected 0 to {count - 1}"
@@ -135,12 +149,12 @@ class Network(Sequential):
     def prepare(self, picture: Image | Array) -> np.ndarray:
         """A picture (Pillow, or an array (C, H, W) in [0, 1]) as this network's input: (1, C, H, W) float32 in [0, 1].
 
-        The short side is resized to the input's (to 256 for inputs of 200 to 256 pixels, as these networks are tested)
-        and the middle is cut out; grey and colour are converted. Mean and scale are the network's own.
+        Its short side is scaled to `resize` pixels (None: to the input's) and the middle is cut out; grey and colour
+        are converted. Mean and scale are the network's own.
         """
         from .pictures import fit
 
-        return fit(picture, self.input_shape)[None]
+        return fit(picture, self.input_shape, resize=self.resize)[None]
 
     def _check_pictures(self, x: Array, remember: Remember) -> None:
         get_array_module(x)

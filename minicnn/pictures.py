@@ -83,34 +83,34 @@ def to_picture(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(whole[:, :, 0] if whole.shape[2] == 1 else whole))
 
 
-def fit(picture: Image.Image | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def fit(picture: Image.Image | np.ndarray, shape: tuple[int, int, int], *, resize: int | None = None) -> np.ndarray:
     """The middle of a picture (PIL, or an array (C, H, W) in [0, 1]) as (C, H, W) float32 of `shape`, a network input.
 
-    It is scaled and cut as by `cut`. Colour becomes grey by its luma (ITU-R BT.601), grey becomes colour. A PIL picture
-    stays one of whole numbers from 0 to 255 until it is cut, so that it gives the pixels of a data set's folder.
+    It is scaled and cut as by `cut`; an array of that height and width is taken as it is. Colour becomes grey by its
+    luma (ITU-R BT.601), grey becomes colour. A PIL picture stays one of whole numbers from 0 to 255 until it is cut, so
+    that it gives the pixels of a data set's folder.
     """
     channels, height, width = shape
     if isinstance(picture, Image.Image):
-        return to_array(cut(picture.convert("L" if channels == 1 else "RGB"), height, width))
+        return to_array(cut(picture.convert("L" if channels == 1 else "RGB"), height, width, resize=resize))
     if picture.ndim != 3 or picture.shape[0] not in (1, 3) or channels not in (1, 3) or 0 in picture.shape:
         raise MinicnnError(f"cannot fit a picture of shape {picture.shape} to {shape}: expected (C, H, W), C = 1 or 3")
     if channels < picture.shape[0]:
         picture = np.tensordot(np.array([[0.299, 0.587, 0.114]]), picture, 1)
     planes = np.ascontiguousarray(picture, dtype=np.float32)  # (1 or 3, H, W)
     if planes.shape[1:] != (height, width):
-        scaled = np.stack([np.asarray(cut(Image.fromarray(plane), height, width)) for plane in planes])
+        scaled = np.stack([np.asarray(cut(Image.fromarray(plane), height, width, resize=resize)) for plane in planes])
         planes = np.clip(scaled, 0, 1)  # beside an edge bicubic interpolation goes beyond it
     return np.repeat(planes, channels // planes.shape[0], axis=0)
 
 
-def cut(picture: Image.Image, height: int, width: int) -> Image.Image:
+def cut(picture: Image.Image, height: int, width: int, *, resize: int | None = None) -> Image.Image:
     """The `height`×`width` pixels in the middle of a picture that is scaled (bicubic) to just cover them.
 
-    For 200 to 256 pixels it is scaled so that the short side is 256, as ImageNet networks are tested. Raises
-    MinicnnError for a thread of a picture, which would become huge.
+    With `resize` its short side becomes that many pixels (more where that would not cover them): ImageNet networks are
+    tested on the middle 224 of 256. Raises MinicnnError for a thread of a picture, which would become huge.
     """
-    border = 256 / min(height, width) if 200 <= min(height, width) <= 256 else 1.0
-    factor = border * max(height / picture.height, width / picture.width)
+    factor = max(height / picture.height, width / picture.width, (resize or 0) / min(picture.size))
     high, wide = max(height, round(factor * picture.height)), max(width, round(factor * picture.width))
     if high * wide > MAX_PIXELS:
         raise MinicnnError(f"{picture.width}x{picture.height} is too narrow to be cut to {width}x{height}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, Protocol
 
@@ -43,9 +43,19 @@ class Callback:
 def train_step(net: Layer, loss: SoftmaxCrossEntropy, optimizer: Optimizer, x: Array, y: Array) -> Array:
     """One step on one batch: forward, loss, backward, update. Returns the loss, still on its device."""
     optimizer.zero_grad()
-    value = loss.forward(net.forward(x, remember="once"), y)
-    net.backward(loss.backward(), need_dx=False)
+    scores, inside = net.trace(x, {"", *net.auxiliary}, "once")
+    value = learn(net, loss, scores, inside, y)
     optimizer.step()
+    return value
+
+
+def learn(net: Layer, loss: SoftmaxCrossEntropy, scores: Array, inside: Mapping[str, Array], y: Array) -> Array:
+    """The loss, and the backward pass. Auxiliary scores inside the network add their share to both."""
+    value, dscores, grads = loss.forward(scores, y), loss.backward(), {}
+    for path, share in net.auxiliary.items():
+        value = value + share * loss.forward(inside[path], y)
+        grads[path] = share * loss.backward()
+    net.inject(dscores, grads, need_dx=False, need_dparams=True)
     return value
 
 
@@ -162,9 +172,8 @@ class Course:
         for path in paths:
             if path in found and not finite(found[path]):
                 return f"the output of {path}"
-        if not finite(self.loss.forward(scores, y)):
+        if not finite(learn(self.net, self.loss, scores, found, y)):
             return "the loss"
-        self.net.backward(self.loss.backward(), need_dx=False)
         for parameter in reversed(self.net.parameters()):  # in the order in which the gradients were made
             if not finite(parameter.grad):
                 return f"the gradient of {parameter.name}"

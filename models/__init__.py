@@ -3,26 +3,66 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from minicnn.data.places import Progress
 from minicnn.errors import MinicnnError, nearest
 from minicnn.network import Network
 
-from . import alexnet, lenet, resnet, vgg
+from . import alexnet, catalogue, cifar_small, darknet, densenet, googlenet, lenet, resnet, squeezenet, vgg, zfnet
+from .foreign import Foreign
+
+if TYPE_CHECKING:
+    from minicnn.weights import WeightsFile
 
 ARCHITECTURES: dict[str, Callable[..., Network]] = {
     "lenet5": lenet.lenet5,
     "lenet5_1998": lenet.lenet5_1998,
     "alexnet": alexnet.alexnet,
     "alexnet_paper": alexnet.alexnet_paper,
+    "alexnet_caffe": alexnet.alexnet_caffe,
     "alexnet_lecture": alexnet.alexnet_lecture,
     "alexnet_cifar": alexnet.alexnet_cifar,
-    "resnet20": resnet.resnet20,
+    "zfnet": zfnet.zfnet,
+    "zfnet_lecture": zfnet.zfnet_lecture,
+    "zfnet512": zfnet.zfnet512,
+    "vgg11": vgg.vgg11,
+    "vgg13": vgg.vgg13,
+    "vgg16": vgg.vgg16,
+    "vgg19": vgg.vgg19,
     "vgg11_bn": vgg.vgg11_bn,
+    "vgg13_bn": vgg.vgg13_bn,
+    "vgg16_bn": vgg.vgg16_bn,
+    "vgg19_bn": vgg.vgg19_bn,
     "vgg11_bn_cifar": vgg.vgg11_bn_cifar,
     "vgg19_trunk": vgg.vgg19_trunk,
+    "googlenet": googlenet.googlenet,
+    "googlenet_paper": googlenet.googlenet_paper,
+    "resnet18": resnet.resnet18,
+    "resnet34": resnet.resnet34,
+    "resnet50": resnet.resnet50,
+    "resnet101": resnet.resnet101,
+    "resnet152": resnet.resnet152,
+    "resnet20": resnet.resnet20,
+    "resnet32": resnet.resnet32,
+    "resnet44": resnet.resnet44,
+    "resnet56": resnet.resnet56,
+    "resnet110": resnet.resnet110,
+    "plain20": resnet.plain20,
+    "plain32": resnet.plain32,
+    "plain44": resnet.plain44,
+    "plain56": resnet.plain56,
+    "plain110": resnet.plain110,
+    "densenet121": densenet.densenet121,
+    "squeezenet1_0": squeezenet.squeezenet1_0,
+    "squeezenet1_1": squeezenet.squeezenet1_1,
+    "darknet_tiny": darknet.darknet_tiny,
+    "cifar_small": cifar_small.cifar_small,
 }
 
 
@@ -46,37 +86,87 @@ def build(name: str, *, seed: int = 0, **options: Any) -> Network:
     return net
 
 
-def load(name: str, *, weights: str | Path | None = None, **options: Any) -> Network:
-    """A network in evaluation mode with trained weights: those of the file `weights`, or the ones that are shipped.
+def foreign_names(name: str, net: Network) -> list[Foreign]:
+    """What the tensors of `net`, an architecture(name), are called in the files of other programs, most usual first."""
+    family = sys.modules[_maker(name).__module__]
+    return family.foreign(net) if hasattr(family, "foreign") else []
 
-    It has as many classes as the file says, with the names there. Raises MinicnnError where `num_classes=` or the file
-    does not fit, and says which weights there are when there are none for `name`.
+
+def load(
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    head: bool = True,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Network:
+    """A network in evaluation mode with trained weights: those of the file `weights`, or those its name stands for.
+
+    `name` is an architecture's or one of the catalogue's. The file is a .safetensors, .pth or .onnx, its names ours or
+    those that the family knows; without one, the weights that come with minicnn, or the catalogue's, fetched where they
+    are not on this machine (`progress` hears of it). The network has as many classes as the file. `head=False` loads
+    all but the layers whose size is the number of classes, which are drawn anew: for `num_classes=` of one's own.
+    Raises MinicnnError where the file does not fit, and says which weights there are when there are none for `name`.
     """
-    from minicnn.weights import load_weights, read_classes
+    from minicnn.weights import put_weights, read_weights
 
-    _maker(name)
-    path = weights if weights is not None else shipped(name)
-    classes = read_classes(path)
-    if classes is not None:
-        options = {"num_classes": classes.number, **options}
-    net = architecture(name, **options)
-    load_weights(net, path)
+    entry = catalogue.entries().get(name)
+    model = entry.network if entry else name
+    _maker(model)
+    file = read_weights(weights if weights is not None else weights_of(name, progress=progress))
+    if name in ARCHITECTURES and weights is not None:
+        entry = catalogue.entry_of(file.path, model)  # the name alone says nothing of how this file's pictures are fed
+    last = head_of(model, **options)
+    if head and last and "num_classes" not in options:
+        number = file.classes.number if file.classes else _classes_in(file, architecture(model, **options), model, last)
+        options |= {} if number is None else {"num_classes": number}
+    net = architecture(model, **options)
+    if entry:
+        entry.prepare(net)
+    origins = foreign_names(model, net)
+    if head:
+        _check_head(file, net, last, origins)
+    else:
+        generator = np.random.default_rng(0)
+        for path in last:
+            net.named_parameters()[path].initialize(generator)
+    put_weights(net, file, origins, keep=() if head else last)
     net.eval()
     return net
 
 
+def head_of(model: str, **options: Any) -> tuple[str, ...]:
+    """The parameters whose size is the number of classes: the last layer's, and those of auxiliary heads."""
+    if "num_classes" not in inspect.signature(_maker(model)).parameters:
+        return ()
+    few, more = (architecture(model, **{**options, "num_classes": n}).named_parameters() for n in (2, 3))
+    return tuple(path for path in few if few[path].shape != more[path].shape)
+
+
+def _classes_in(file: WeightsFile, net: Network, model: str, last: Sequence[str]) -> int | None:
+    """How many classes the head in a file has that does not say so; None where that cannot be told."""
+    names = file.names(net, foreign_names(model, net))
+    shapes = [file.tensors[names[path]].shape for path in last if names.get(path) in file.tensors]
+    numbers = {shape[0] for shape in shapes if shape and shape[0] > 0}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def _check_head(file: WeightsFile, net: Network, last: Sequence[str], origins: Sequence[Foreign]) -> None:
+    """Raise MinicnnError, which says what to do, where nothing but the number of classes differs."""
+    names, parameters = file.names(net, origins), net.named_parameters()
+    for path in last:
+        there, wanted = file.tensors.get(names[path]), parameters[path].shape
+        if there is not None and there.shape[1:] == wanted[1:] and there.shape[:1] != wanted[:1]:
+            raise file.error(
+                f"{names[path]} has shape {there.shape}, expected {wanted}; "
+                f"load(…, num_classes={wanted[0]}, head=False) takes all but the head"
+            )
+
+
 def _maker(name: str) -> Callable[..., Network]:
     if name not in ARCHITECTURES:
-        raise MinicnnError(f"no model {name!r}{nearest(name, ARCHITECTURES)}")
+        raise MinicnnError(f"no model {name!r}{nearest(name, [*ARCHITECTURES, *catalogue.entries()])}")
     return ARCHITECTURES[name]
-
-
-def shipped(name: str) -> Path:
-    """The file of the weights that come with minicnn. Raises MinicnnError when there are none."""
-    if not has_weights(name):
-        there = ", ".join(other for other in ARCHITECTURES if has_weights(other))
-        raise MinicnnError(f"model {name}: no weights come with minicnn (only for {there}); give a file with --weights")
-    return weights_file(name)
 
 
 def has_weights(name: str) -> bool:
@@ -87,3 +177,19 @@ def has_weights(name: str) -> bool:
 def weights_file(name: str) -> Path:
     """Where they are, or would be."""
     return Path(__file__).parent / "weights" / f"{name}.safetensors"
+
+
+def weights_of(name: str, *, progress: Progress | None = None) -> Path:
+    """The file with the weights that `name` stands for: the one that comes with minicnn, or the catalogue's.
+
+    Raises MinicnnError when there is none, or when it is not on this machine and cannot be fetched.
+    """
+    if has_weights(name):
+        return weights_file(name)
+    if name in catalogue.entries():
+        return catalogue.obtain(catalogue.entries()[name], progress=progress)
+    there = ", ".join(other for other in ARCHITECTURES if has_weights(other))
+    raise MinicnnError(
+        f"model {name}: no weights come with minicnn (only for {there}), nor are there any in its catalogue; "
+        "give a file with --weights"
+    )

@@ -18,28 +18,39 @@ from minicnn.layers import (
 )
 from minicnn.network import Network
 
+from .foreign import Foreign, caffe2_names, in_order, torch_names
+from .imagenet import imagenet_network
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CAFFE_MEAN = (104.0, 117.0, 123.0)  # of blue, green, red in 0 … 255
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
+CONVOLUTIONS_AND_FC = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def fully_connected(features: int, hidden: int, num_classes: int, dropout: float = 0.5) -> dict[str, Layer]:
-    """The three layers that all forms end in, dropout before the first two (section 4.2)."""
+def fully_connected(
+    features: int, hidden: int, num_classes: int, dropout: float = 0.5, *, last: int | None = None
+) -> dict[str, Layer]:
+    """The three layers that all forms end in, dropout before the first two (section 4.2).
+
+    last: hidden units of the second, where it has not as many as the first.
+    """
+    last = last or hidden
     return {
         "flatten": Flatten(),
         "drop6": Dropout(dropout),
         "fc6": Linear(features, hidden),
         "relu6": ReLU(),
         "drop7": Dropout(dropout),
-        "fc7": Linear(hidden, hidden),
+        "fc7": Linear(hidden, last),
         "relu7": ReLU(),
-        "fc8": Linear(hidden, num_classes, init=normal(0.01)),
+        "fc8": Linear(last, num_classes, init=normal(0.01)),
     }
 
 
 def alexnet(num_classes: int = 1000) -> Network:
     """torchvision's ("One weird trick", Krizhevsky 2014): no groups, no LRN, 61,100,840 parameters, 224×224."""
-    return Network(
+    return imagenet_network(
         {
             "normalize": Normalize(IMAGENET_MEAN, IMAGENET_STD),
             "conv1": Conv2d(3, 64, 11, stride=4, padding=2),  # (64, 55, 55)
@@ -59,7 +70,7 @@ def alexnet(num_classes: int = 1000) -> Network:
             **fully_connected(256 * 6 * 6, 4096, num_classes),
         },
         name="alexnet",
-        input_shape=(3, 224, 224),
+        num_classes=num_classes,
         feature_layer="relu7",
     )
 
@@ -70,39 +81,61 @@ def alexnet_paper(num_classes: int = 1000) -> Network:
     The paper prints 224×224, from which 55×55 does not follow without padding; 227 does. n = 5, k = 2, β = 0.75 and
     the paper's α = 1e-4, which is 5e-4 in torch's form (section 3.3).
     """
-
-    def lrn() -> LocalResponseNorm:
-        return LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
-
-    return Network(
-        {
-            "normalize": Normalize(IMAGENET_MEAN, (1.0, 1.0, 1.0)),
-            "conv1": Conv2d(3, 96, 11, stride=4),  # (96, 55, 55)
-            "relu1": ReLU(),
-            "norm1": lrn(),
-            "pool1": MaxPool2d(3, 2),  # (96, 27, 27)
-            "conv2": Conv2d(96, 256, 5, padding=2, groups=2),
-            "relu2": ReLU(),
-            "norm2": lrn(),
-            "pool2": MaxPool2d(3, 2),  # (256, 13, 13)
-            "conv3": Conv2d(256, 384, 3, padding=1),
-            "relu3": ReLU(),
-            "conv4": Conv2d(384, 384, 3, padding=1, groups=2),
-            "relu4": ReLU(),
-            "conv5": Conv2d(384, 256, 3, padding=1, groups=2),
-            "relu5": ReLU(),
-            "pool5": MaxPool2d(3, 2),  # (256, 6, 6)
-            **fully_connected(256 * 6 * 6, 4096, num_classes),
-        },
+    return imagenet_network(
+        {"normalize": Normalize(IMAGENET_MEAN, (1.0, 1.0, 1.0)), **two_groups(num_classes, alpha=5e-4, k=2.0)},
         name="alexnet_paper",
-        input_shape=(3, 227, 227),
+        num_classes=num_classes,
+        size=227,
         feature_layer="relu7",
     )
 
 
+def alexnet_caffe(num_classes: int = 1000) -> Network:
+    """Caffe's bvlc_alexnet, whose published weights the lectures invert: the paper's, but for LRN's α = 2e-5 and k = 1.
+
+    It takes blue, green and red in 0 … 255 less their means.
+    """
+    return imagenet_network(
+        {
+            "normalize": Normalize(CAFFE_MEAN, (1.0, 1.0, 1.0), scale=255.0, bgr=True),
+            **two_groups(num_classes, alpha=1e-4, k=1.0),
+        },
+        name="alexnet_caffe",
+        num_classes=num_classes,
+        size=227,
+        feature_layer="relu7",
+    )
+
+
+def two_groups(num_classes: int, *, alpha: float, k: float) -> dict[str, Layer]:
+    """The layers of the paper, with the constants of LRN in torch's form."""
+
+    def lrn() -> LocalResponseNorm:
+        return LocalResponseNorm(5, alpha=alpha, beta=0.75, k=k)
+
+    return {
+        "conv1": Conv2d(3, 96, 11, stride=4),  # (96, 55, 55)
+        "relu1": ReLU(),
+        "norm1": lrn(),
+        "pool1": MaxPool2d(3, 2),  # (96, 27, 27)
+        "conv2": Conv2d(96, 256, 5, padding=2, groups=2),
+        "relu2": ReLU(),
+        "norm2": lrn(),
+        "pool2": MaxPool2d(3, 2),  # (256, 13, 13)
+        "conv3": Conv2d(256, 384, 3, padding=1),
+        "relu3": ReLU(),
+        "conv4": Conv2d(384, 384, 3, padding=1, groups=2),
+        "relu4": ReLU(),
+        "conv5": Conv2d(384, 256, 3, padding=1, groups=2),
+        "relu5": ReLU(),
+        "pool5": MaxPool2d(3, 2),  # (256, 6, 6)
+        **fully_connected(256 * 6 * 6, 4096, num_classes),
+    }
+
+
 def alexnet_lecture(num_classes: int = 1000) -> Network:
     """The lecture's, drawn without any padding: 227→55→27→23→11→9→7→5→2; 28,813,344 weights without the biases."""
-    return Network(
+    return imagenet_network(
         {
             "normalize": Normalize(IMAGENET_MEAN, IMAGENET_STD),
             "conv1": Conv2d(3, 96, 11, stride=4),  # (96, 55, 55)
@@ -121,7 +154,8 @@ def alexnet_lecture(num_classes: int = 1000) -> Network:
             **fully_connected(256 * 2 * 2, 4096, num_classes),
         },
         name="alexnet_lecture",
-        input_shape=(3, 227, 227),
+        num_classes=num_classes,
+        size=227,
         feature_layer="relu7",
     )
 
@@ -157,3 +191,13 @@ def alexnet_cifar(num_classes: int = 10, *, dropout: float = 0.5) -> Network:
         class_names=CIFAR10_CLASSES if num_classes == 10 else (),
         feature_layer="relu7",
     )
+
+
+def foreign(net: Network) -> list[Foreign]:
+    """torchvision's names of `alexnet`; those of bvlcalexnet-12 in the ONNX model zoo of `alexnet_caffe`."""
+    if net.name == "alexnet":
+        places = [*(f"features.{i}" for i in (0, 3, 6, 8, 10)), *(f"classifier.{i}" for i in (1, 4, 6))]
+        return [torch_names("torchvision", net, in_order(net, places))]
+    if net.name == "alexnet_caffe":
+        return [caffe2_names(net, in_order(net, CONVOLUTIONS_AND_FC))]
+    return []

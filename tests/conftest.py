@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,25 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def torch() -> Any:
     return pytest.importorskip("torch", reason="torch is the oracle here: pip install 'minicnn[oracles]'")
+
+
+@pytest.fixture(scope="session")
+def torchvision(torch: Any) -> Iterator[Any]:
+    """torchvision, also where its compiled part does not load, which its networks do not need."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is the oracle here: pip install 'minicnn[oracles]'")
+    library = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it cannot read pictures
+        try:
+            module = importlib.import_module("torchvision")
+        except RuntimeError:  # two operators are missing that it looks for when it is imported
+            library = torch.library.Library("torchvision", "DEF")
+            for operator in ("nms", "qnms"):
+                library.define(f"{operator}() -> ()")
+            module = importlib.import_module("torchvision")
+    yield module
+    del library  # with it go the operators
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from minicnn import models
 from minicnn.cli import COMMANDS, GROUPS, main
+from minicnn.cli.networks import markdown
 from minicnn.cli.train import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +62,11 @@ def test_a_recipe_that_is_named_is_shipped(line):
 def test_every_network_is_named():
     missing = [name for name in models.ARCHITECTURES if f"`{name}`" not in README]
     assert not missing
+
+
+def test_the_table_of_networks_is_what_the_command_prints():
+    """`minicnn summary --all --markdown` makes it."""
+    assert markdown() in README
 
 
 @pytest.mark.parametrize("link", LINKS)

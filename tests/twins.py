@@ -117,7 +117,7 @@ def scale(torch: Any, layer: layers.Scale) -> Any:
     return Scale()
 
 
-KINDS = (layers.Residual, layers.Concat, layers.Sequential)
+KINDS = (layers.Aside, layers.Residual, layers.Concat, layers.Sequential)
 
 
 def containers(torch: Any) -> dict[type[Layer], Callable[[Any], Any]]:
@@ -144,7 +144,14 @@ def containers(torch: Any) -> dict[type[Layer], Callable[[Any], Any]]:
         def forward(self, x: Any) -> Any:
             return torch.cat([child(x) for child in self.children()], dim=1)
 
-    return {layers.Sequential: Sequential, layers.Residual: Residual, layers.Concat: Concat}
+    class Aside(Children):
+        def forward(self, x: Any) -> Any:
+            y = x
+            for child in self.children():
+                y = child(y)
+            return x
+
+    return {layers.Aside: Aside, layers.Sequential: Sequential, layers.Residual: Residual, layers.Concat: Concat}
 
 
 def activations(module: Any, x: Any, names: list[str]) -> tuple[Any, dict[str, Any]]:

@@ -33,16 +33,23 @@ def empty(shape: tuple[int, ...]) -> np.ndarray:
     if size < LARGE:
         return np.empty(shape, np.float32)
     memory = np.empty(size + LINE, np.float32)
-    start = -(ctypes.addressof(_start_of(memory)) // memory.itemsize) % LINE
+    start = -((address(memory) or 0) // memory.itemsize) % LINE
     return memory[start : start + size].reshape(shape)
+
+
+def writable(a: np.ndarray) -> bool:
+    """Whether C may write floats into the array as it lies."""
+    flags = a.flags
+    return flags.c_contiguous and flags.aligned and flags.writeable and a.dtype == np.float32
 
 
 def place(out: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
     """Where a result goes: `out`, or a new array. Raises ValueError for an `out` that C cannot write it into."""
     if out is None:
         return empty(shape)
-    if out.shape != shape or out.dtype != np.float32 or not (out.flags.c_contiguous and out.flags.aligned):
-        raise ValueError(f"out: expected a contiguous float32 array of shape {shape}, got {out.shape} {out.dtype}")
+    if out.shape != shape or not writable(out):
+        what = f"{out.shape} {out.dtype}" + ("" if out.flags.writeable else ", read-only")
+        raise ValueError(f"out: expected a contiguous float32 array of shape {shape} to write into, got {what}")
     return out
 
 

@@ -58,10 +58,12 @@ def compile_levels(sources: list[Path], target: Path) -> dict[str, Path | str]:
     """level -> its library, or why there is none. All levels at once, a process each."""
     from subprocess import PIPE, Popen
 
-    compiler = shlex.split(os.environ.get("CC", ""))
+    try:
+        compiler, flags, link = (shlex.split(os.environ.get(name, "")) for name in ("CC", "CFLAGS", "LDFLAGS"))
+    except ValueError as error:  # a quotation that nobody closes
+        return {"baseline": f"CC, CFLAGS or LDFLAGS: {error}"}
     if not compiler:
         compiler = [next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), "cc")]
-    flags, link = (shlex.split(os.environ.get(name, "")) for name in ("CFLAGS", "LDFLAGS"))
     found: dict[str, Any] = {}
     for level, march in LEVELS.items():
         if march and platform.machine() not in ("x86_64", "AMD64"):
@@ -96,9 +98,15 @@ def checksum(file: Path) -> int:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """What `build` has noted in a folder; None where nothing was built."""
+    """What `build` has noted in a folder; None where nothing was built. Raises ValueError for a damaged record."""
+    kinds = {"machine": str, "sources": int, "libraries": dict, "failed": dict}
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        record: dict[str, Any] = json.loads((folder / RECORD).read_bytes())
+        whole = all(isinstance(record[key], kind) for key, kind in kinds.items())
+    except FileNotFoundError:
         return None
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole or not (record["libraries"] or "baseline" in record["failed"]):
+        raise ValueError(f"{RECORD} is damaged")
     return record

@@ -198,8 +198,10 @@ def planned(
 ) -> Plan:
     """The plan for arrays of these shapes. Raises ValueError where they do not fit."""
     (N, H, W, C), (F, Cg, KH, KW), Fg = x, w, w[0] // groups
-    if not (C and F):
-        raise ValueError(f"a convolution without channels: input {x}, weights {w}")
+    if not (C and F and KH and KW):
+        raise ValueError(f"a convolution without channels or taps: input {x}, weights {w}")
+    if min(*stride, *dilation) < 1 or min(*padding[0], *padding[1]) < 0:
+        raise ValueError(f"stride {stride}, dilation {dilation}, padding {padding}: expected 1 or more, 0 or more")
     if Cg * groups != C or F % groups:
         raise ValueError(f"weights {w} in {groups} groups do not fit an input of {C} channels")
     OH, OW = (conv_output_size(*axis) for axis in zip((H, W), (KH, KW), stride, padding, dilation, strict=True))

@@ -18,6 +18,7 @@ from . import build
 
 FOLDER = Path(__file__).parent
 LEVELS = tuple(build.LEVELS)  # best first
+MOST_THREADS = 256  # of pool.c
 TYPES: dict[str, Any] = {
     "p": ctypes.c_void_p,
     "n": ctypes.c_long,
@@ -53,7 +54,7 @@ def library() -> Any:
         loaded: Any = ctypes.CDLL(str(file(level)))
         loaded.level = level
         loaded.keep_memory()
-        loaded.set_threads(threads)
+        loaded.set_threads(min(threads, MOST_THREADS))
         return loaded
     except (OSError, AttributeError) as error:
         raise Broken(f"a library cannot be loaded: {error}") from None
@@ -61,7 +62,10 @@ def library() -> Any:
 
 def checked_record() -> list[str]:
     """The levels that were built here: of these sources, for this kind of processor, and whole."""
-    record = build.read_record(FOLDER)
+    try:
+        record = build.read_record(FOLDER)
+    except ValueError as error:
+        raise Broken(f"{error}: make native, or install minicnn again") from None
     if record is None:
         raise Unavailable("not built")
     if not record["libraries"]:
@@ -97,7 +101,7 @@ def threads() -> int:
 
 def set_threads(count: int) -> int:
     """Let `count` threads work from now on. Gives the number taken, 1 to 256. No result depends on it."""
-    taken: int = library().set_threads(count)
+    taken: int = library().set_threads(min(max(int(count), 1), MOST_THREADS))
     return taken
 
 

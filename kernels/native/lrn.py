@@ -23,6 +23,8 @@ def local_response_norm_forward(
     remember: str | None = "all",
 ) -> tuple[np.ndarray, Any]:
     """x (…, C) -> y, cache. Exponents other than the usual ¾ go to the array kernel."""
+    if size < 1:
+        raise ValueError(f"size {size}: expected 1 or more channels")
     if beta != 0.75:
         given: dict[str, Any] = {"size": size, "alpha": alpha, "beta": beta, "k": k, "remember": remember}
         y, content = array.local_response_norm_forward(x, **given)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import array
-from .arguments import floats, pointer
+from .arguments import floats, pointer, writable
 from .library import function
 
 _sgd = function("sgd_step", "pppnfffi")
@@ -31,7 +31,7 @@ def sgd_step(
     if not in_place(value, velocity):
         options: dict[str, Any] = {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
         return array.sgd_step(value, grad, velocity, **options)
-    grad = floats(grad)
+    grad = floats(grad, value.shape)
     arrays = (pointer(value), pointer(grad), pointer(velocity))
     _sgd(*arrays, value.size, *map(float, (lr, momentum, weight_decay)), nesterov)
 
@@ -60,12 +60,13 @@ def adam_step(
             "step": step,
         }
         return array.adam_step(value, grad, m, v, **options)
-    grad = floats(grad)
+    grad = floats(grad, value.shape)
     scale, correction = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
     arrays = (pointer(value), pointer(grad), pointer(m), pointer(v))
     _adam(*arrays, value.size, *map(float, (scale, correction, beta1, beta2, eps, weight_decay)))
 
 
-def in_place(*arrays: np.ndarray | None) -> bool:
-    """Whether all are float32 and contiguous. Others, views with steps, go to the array kernel."""
-    return all(a is None or (a.flags.c_contiguous and a.dtype == np.float32) for a in arrays)
+def in_place(value: np.ndarray, *state: np.ndarray | None) -> bool:
+    """Whether C can write into all of them. Others go to the array kernel: views with steps, and what it refuses."""
+    arrays = [value, *(a for a in state if a is not None)]
+    return all(writable(a) and a.shape == value.shape for a in arrays)

@@ -108,6 +108,8 @@ def adaptive_avg_pool2d_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
 def windows(shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair, ceil_mode: bool) -> tuple[int, ...]:
     """What the C functions want to know, in their order: N, H, W, C, OH, OW, KH, KW, and stride and padding of both."""
     N, H, W, C = shape
+    if min(*kernel, *stride) < 1 or min(padding) < 0:
+        raise ValueError(f"window {kernel}, stride {stride}, padding {padding}: expected 1 or more, 0 or more")
     OH = pool_output_size(H, kernel[0], stride[0], padding[0], ceil_mode)
     OW = pool_output_size(W, kernel[1], stride[1], padding[1], ceil_mode)
     return N, H, W, C, OH, OW, *kernel, *stride, *padding

@@ -18,6 +18,7 @@ COMMANDS = {
     "demo": ("minicnn.experiments.demo", "Train a network on handwriting and look inside it."),
     "train": ("minicnn.cli.train", "Train a network by a recipe, with checkpoints; --resume goes on exactly."),
     "evaluate": ("minicnn.cli.evaluate", "Measure a network's accuracy on a data set."),
+    "classify": ("minicnn.cli.classify", "Name what is in photos, with probabilities."),
     "summary": ("minicnn.cli.summary", "Shapes, parameters, multiply-adds and memory of every layer."),
     "gradcheck": ("minicnn.cli.gradcheck", "Check every hand-written backward pass against differences."),
     "exercise": ("minicnn.cli.exercise", "Write a backward pass yourself and have it graded."),
@@ -48,6 +49,14 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         {
             "visualize": ("minicnn.experiments.visualize", "The picture that a class, or a unit, likes best."),
             "fool": ("minicnn.experiments.fool", "Change a picture a little until the network sees another class."),
+        },
+    ),
+    "weights": (
+        "Trained weights: which there are, and files of other programs.",
+        {
+            "list": ("minicnn.cli.weights.show", "The trained weights that load by name, here or to be fetched."),
+            "fetch": ("minicnn.cli.weights.fetch", "Fetch published weights into the cache."),
+            "convert": ("minicnn.cli.weights.convert", "Turn a .pth or .onnx file into a .safetensors of ours."),
         },
     ),
 }

@@ -14,6 +14,7 @@ from .. import data, kernels, models
 from ..data.places import cache_folder
 from ..device import why_no_gpu
 from ..errors import MinicnnError
+from ..models import catalogue
 from ..run import versions
 
 
@@ -42,7 +43,20 @@ def findings() -> list[tuple[str, str]]:
     found += [(f"data: {name}", where(name)) for name in data.NAMES]
     shipped = [name for name in models.ARCHITECTURES if models.has_weights(name)]
     found.append(("weights shipped", ", ".join(shipped) or "none"))
-    return found
+    return found + published_weights()
+
+
+def published_weights() -> list[tuple[str, str]]:
+    """Which weights of the catalogue are here, which would be fetched, how much that is and to where."""
+    try:
+        states = {entry: catalogue.state(entry) for entry in catalogue.entries().values()}
+    except MinicnnError as error:
+        return [("weights found", str(error))]
+    of = {word: [entry for entry in states if states[entry].word == word] for word in ("found", "cached", "to fetch")}
+    said = [(f"weights {word}", ", ".join(entry.name for entry in of[word]) or "none") for word in ("found", "cached")]
+    sizes = ", ".join(f"{entry.name} ({catalogue.megabytes(entry)})" for entry in of["to fetch"])
+    said.append(("weights to fetch", f"{sizes}; into {catalogue.cache_folder()}" if sizes else "none"))
+    return said
 
 
 def kernels_in_use() -> str:

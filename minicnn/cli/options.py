@@ -9,7 +9,9 @@ import typer
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="Name of a network.")]
-Weights = Annotated[Path | None, typer.Option("--weights", "-w", help="A .safetensors file (default: shipped).")]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", "-w", help="A .safetensors, .pth or .onnx file (default: by name).")
+]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same pictures.")]
 Photo = Annotated[Path, typer.Argument(help="A picture file.")]

@@ -109,10 +109,12 @@ class Training:
 
     def __init__(self, plan: Recipe, device: str = "cpu") -> None:
         self.plan = plan
-        shape = models.architecture(plan.model, **plan.options).input_shape
+        wanted = models.architecture(plan.model, **plan.options)
         with loading() as progress:
-            train_set = load_data(plan.data, "train", shape=shape, progress=progress)
-            test_set = load_data(plan.data, "test", shape=shape, progress=progress)
+            train_set, test_set = (
+                load_data(plan.data, split, shape=wanted.input_shape, resize=wanted.resize, progress=progress)
+                for split in ("train", "test")
+            )
         train_set, test_set = decoded(train_set), decoded(test_set)
         names = train_set.class_names
         self.net = models.build(plan.model, num_classes=len(names), seed=plan.seed, **plan.options)

@@ -7,7 +7,7 @@ for images, labels in Batches(train, 64, augment=RandomShift(2)).epoch(0): ...
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import MinicnnError, nearest
@@ -41,17 +41,19 @@ def load(
     split: str | None = "train",
     *,
     shape: tuple[int, int, int] | None = None,
+    resize: int | None = None,
     classes: Sequence[str] | None = None,
+    wordnet: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """The "train" or "test" pictures of a data set by its name ("mnist", "cifar10", "digits"), or of a path.
 
     The path may be MNIST's folder of idx files, one of CIFAR-10's official folders, one of its archives, or a folder
     of pictures, which alone takes the split None. `shape` (C, H, W) is what a network takes: a folder's pictures are
-    cut to it, a data set that has another is refused; `classes` gives the order of a folder's classes (see folder.load
-    for both). A name is looked for in MINICNN_DATA, the cache and the network, in this order; `progress(what, done,
-    total)` hears of downloads and decoding. To read a folder that is called like a data set, write ./mnist. Raises
-    MinicnnError.
+    cut to it, a data set that has another is refused; `resize`, `classes` and `wordnet` are for a folder's pictures and
+    the order of its classes (see folder.load). A name is looked for in MINICNN_DATA, the cache and the network, in this
+    order; `progress(what, done, total)` hears of downloads and decoding. To read a folder that is called like a data
+    set, write ./mnist. Raises MinicnnError.
     """
     if split not in ("train", "test", None):
         raise MinicnnError(f"split {split!r}: expected 'train' or 'test'")
@@ -63,7 +65,7 @@ def load(
     if name is None and not is_mnist and not is_cifar10:
         if not path.is_dir():
             raise MinicnnError(f"{path}: expected a folder of pictures, or an archive of CIFAR-10")
-        return folder.load(path, split, shape=shape, classes=classes)
+        return folder.load(path, split, shape=shape, resize=resize, classes=classes, wordnet=wordnet)
     if split is None:
         raise MinicnnError(f"{os.fspath(source)}: has splits; say which, 'train' or 'test'")
     if name == "mnist" or is_mnist:
@@ -92,7 +94,7 @@ def where(name: str) -> str:
         return str(path)
     files = mnist.FILES if name == "mnist" else (cifar10.ARCHIVE,)
     servers = ", ".join(url.split("/")[2] for url in files[0].urls)
-    megabytes = sum(file.size for file in files) / 1e6
+    megabytes = sum(file.size or 0 for file in files) / 1e6
     return (
         f"not on this machine; would be fetched ({megabytes:.0f} MB) from {servers} into {places.cache_folder() / name}"
     )

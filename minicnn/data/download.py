@@ -41,10 +41,14 @@ class _WriteError(Exception):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file in the network: its `name`, its size in bytes, its SHA-256, and where it lies (whole URLs)."""
+    """A file in the network: its `name`, its size in bytes, its SHA-256, and where it lies (whole URLs).
+
+    Of the SHA-256 the first eight digits or more may be known, of the size nothing: then the server says it, and what
+    an interrupted download left is not gone on with.
+    """
 
     name: str
-    size: int
+    size: int | None
     sha256: str
     urls: tuple[str, ...]
 
@@ -89,8 +93,8 @@ def _from_mirror(url: str, remote: RemoteFile, part: Path, progress: Callable[[i
     _check_address(url)
     attempts = 0
     while True:
-        begin = _size(part)
-        if begin < remote.size:
+        begin = _size(part) if remote.size is not None else 0
+        if remote.size is None or begin < remote.size:
             try:
                 resumed = _receive(url, remote, part, begin, progress, timeout)
             except _MirrorError:
@@ -101,7 +105,7 @@ def _from_mirror(url: str, remote: RemoteFile, part: Path, progress: Callable[[i
         else:
             resumed = True
         got = sha256(part)
-        if got == remote.sha256 and _size(part) == remote.size:
+        if got.startswith(remote.sha256) and remote.size in (None, _size(part)):
             return
         part.unlink()
         if not resumed:
@@ -122,12 +126,13 @@ def _receive(
             if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
                 raise _MirrorError(f"sent {response.headers.get('Content-Range')!r} when asked for bytes {begin}-")
             done = begin if resumed else 0
+            size = remote.size if remote.size is not None else _announced(response.headers)
             with _Writer(part, append=resumed) as writer:
                 progress(done)
                 while chunk := response.read(CHUNK):
                     done += len(chunk)
-                    if done > remote.size:
-                        raise _MirrorError(f"sent more than the {remote.size:,} bytes of the file")
+                    if done > size:
+                        raise _MirrorError(f"sent more than the {size:,} bytes of the file")
                     writer.write(chunk)
                     progress(done)
     except urllib.error.HTTPError as error:
@@ -137,9 +142,16 @@ def _receive(
         raise _MirrorError(reason(error.reason) if isinstance(error.reason, OSError) else str(error.reason)) from error
     except (OSError, HTTPException) as error:
         raise _MirrorError(reason(error) if isinstance(error, OSError) else repr(error)) from error
-    if done < remote.size:
-        raise _MirrorError(f"the connection ended after {done:,} of {remote.size:,} bytes")
+    if done < size:
+        raise _MirrorError(f"the connection ended after {done:,} of {size:,} bytes")
     return resumed
+
+
+def _announced(headers: Any) -> int:
+    length = headers.get("Content-Length", "")
+    if not length.isdigit():
+        raise _MirrorError("does not say how long the file is")
+    return int(length)
 
 
 class _Writer:

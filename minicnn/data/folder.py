@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,15 +35,18 @@ MAX_BYTES = 4 << 30  # of pictures decoded into memory
 class PictureFiles:
     """Files as the images of a data set, uint8 (N, *shape), decoded each time they are indexed.
 
-    Each picture is scaled and cut to `shape` (C, H, W) as by `pictures.cut`, as a network prepares a single one.
+    Each picture is scaled and cut to `shape` (C, H, W) as by `pictures.cut`, as a network prepares a single one; a
+    network's `resize` is the short side that they are scaled to first.
     Indexing raises MinicnnError, which names the file, where a picture is damaged.
     """
 
-    def __init__(self, paths: Sequence[Path], shape: tuple[int, int, int]) -> None:
+    def __init__(self, paths: Sequence[Path], shape: tuple[int, int, int], *, resize: int | None = None) -> None:
         self.paths = np.array(paths, dtype=object)
         if len(shape) != 3 or shape[0] not in MODES or not all(1 <= side <= MAX_SIDE for side in shape[1:]):
             raise MinicnnError(f"shape {shape}: expected (C, H, W) with C = 1 or 3, H and W from 1 to {MAX_SIDE}")
-        self.image_shape = shape
+        if resize is not None and not 1 <= resize <= MAX_SIDE:
+            raise MinicnnError(f"resize {resize}: expected 1 to {MAX_SIDE} pixels")
+        self.image_shape, self.resize = shape, resize
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -58,18 +61,18 @@ class PictureFiles:
         for image, path in zip(images, paths, strict=True):
             picture = load_picture(path, mode=MODES[channels])
             try:
-                image[:] = _planes(cut(picture, height, width))
+                image[:] = _planes(cut(picture, height, width, resize=self.resize))
             except MinicnnError as error:
                 raise MinicnnError(f"{path}: {error}") from None
         return images
 
     def subset(self, indices: Indices) -> PictureFiles:
         """The chosen files."""
-        return PictureFiles(list(self.paths[indices]), self.image_shape)
+        return PictureFiles(list(self.paths[indices]), self.image_shape, resize=self.resize)
 
     def update(self, digest: hashlib._Hash) -> None:
         """Adds the sizes and the bytes of all files to a digest."""
-        digest.update(repr(self.image_shape).encode())
+        digest.update(repr((*self.image_shape, self.resize) if self.resize else self.image_shape).encode())
         for path in self.paths:
             try:
                 data = path.read_bytes()
@@ -83,15 +86,17 @@ def load(
     split: str | None = None,
     *,
     shape: tuple[int, int, int] | None = None,
+    resize: int | None = None,
     classes: Sequence[str] | None = None,
+    wordnet: Mapping[str, str] | None = None,
 ) -> Dataset:
     """A folder of pictures as a data set, in the order of the files' names.
 
-    With `shape` (C, H, W) the pictures are decoded when they are used, and cut to it (see PictureFiles). Without it all
-    are decoded now, as RGB, and must be of one size. `classes` gives the classes' order by sub-folder, WordNet id, or
-    what a file's name says after its id, so that labels agree with those of a trained network; it may name more than
-    there are here. By default they are sorted; test takes those of train. `split` None takes the whole of a folder that
-    has no splits. Raises MinicnnError.
+    With `shape` (C, H, W) the pictures are decoded when they are used, scaled to `resize` and cut to it (see
+    PictureFiles). Without it all are decoded now, as RGB, and must be of one size. `classes` gives the classes' order
+    by sub-folder, WordNet id, what `wordnet` says that an id is called, or what a file's name says after its id, so
+    that labels agree with those of a trained network; it may name more than there are here. By default they are sorted;
+    test takes those of train. `split` None takes the whole of a folder that has no splits. Raises MinicnnError.
     """
     chosen = _split_folder(folder, split)
     entries = _entries(chosen)
@@ -100,13 +105,17 @@ def load(
         train = folder / "train"
         classes = sorted({key for key, _ in (_entries(train) if chosen != folder and train.is_dir() else entries)})
     numbers = {key: number for number, key in enumerate(classes)}
-    found = {key: numbers.get(key, numbers.get(name)) for key, name in names.items()}
+    called = wordnet or {}
+    found = {
+        key: next((numbers[n] for n in (key, called.get(key), name) if n in numbers), None)
+        for key, name in names.items()
+    }
     for key, path in entries:
         if found[key] is None:
             raise MinicnnError(f"{path}: class {key!r} is not among the {len(numbers)} classes{nearest(key, numbers)}")
     paths = [path for _, path in entries]
     labels = np.array([found[key] for key, _ in entries], np.int64)
-    images = _decoded(paths) if shape is None else PictureFiles(paths, shape)
+    images = _decoded(paths) if shape is None else PictureFiles(paths, shape, resize=resize)
     return Dataset(images, labels, tuple(names.get(key, key) for key in classes), str(folder))
 
 

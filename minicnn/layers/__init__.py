@@ -1,6 +1,7 @@
 """The layers. Names and default values are torch's where torch has the layer."""
 
 from .activations import GuidedReLU, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh, backward_rule
+from .aside import Aside
 from .containers import Concat, Container, Residual, Sequential
 from .conv import Conv1d, Conv2d
 from .fusion import unfused
@@ -13,6 +14,7 @@ from .shape import Dropout, PadShortcut, ZeroPad2d
 
 __all__ = [
     "AdaptiveAvgPool2d",
+    "Aside",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",

@@ -180,22 +180,27 @@ class Chain(Container):
             if start < first:
                 break
             fused: dict[str, Any] = {}
-            if behind and not self.inside(group, grads) and all(plain(self._children[name]) for name in behind):
+            together = not self.inside(group, grads) and all(plain(self._children[name]) for name in behind)
+            if behind and together:
                 dy = self.added(behind[-1], dy, grads)
-                fused = self.gate(behind[0])
+                fused = {} if dy is None else self.gate(group)
             elif behind:
                 self.separate_group(group)
                 for name in reversed(behind):
                     dy = self.inject_child(name, dy, grads, True, need_dparams)
+            arrived = dy is not None
             dy = self.inject_child(head, dy, grads, need_dx or start > first, need_dparams, **fused)
-            for name in behind:
-                self._children[name].used()
+            if together and arrived:
+                for name in behind:
+                    self._children[name].used()
         return dy if need_dx else None
 
-    def gate(self, name: str) -> dict[str, Any]:
+    def gate(self, group: tuple[str, ...]) -> dict[str, Any]:
         """What a ReLU remembers, for the kernel of the convolution before it, which goes back through both."""
-        memory = self._children[name]._memory
-        return {"gate": memory.cache} if memory else {}
+        _, head = self._children[group[0]].end()
+        if len(group) > 2 or not isinstance(head, Conv2d):
+            return {}  # that kernel remembers by itself
+        return {"gate": self._children[group[1]].remembered().cache}
 
     def separate_group(self, group: tuple[str, ...]) -> None:
         """Give each layer of a group the memory that it would have, had it run by itself."""
@@ -333,14 +338,20 @@ class Concat(Container):
             raise self.error("expected at least one layer")
         super().__init__(**layers)
 
+    def branches(self) -> list[str]:
+        """The names of those layers, in order."""
+        return list(self._children)
+
     def trace(  # type: ignore[override]  # nothing fused
         self, x: Array, wanted: set[str], remember: Remember
     ) -> tuple[Array | None, dict[str, Array]]:
-        self.forget()
+        for name in self.branches():
+            self._children[name].forget()
+        self._widths = None
         need_y = "" in wanted
         parts: list[Array] = []
         found: dict[str, Array] = {}
-        for name in self._children:
+        for name in self.branches():
             if need_y or name in wanted or below(name, wanted):
                 y, more = self.trace_child(name, x, wanted, remember, need_y)
                 found.update(more)
@@ -364,7 +375,7 @@ class Concat(Container):
         if dy is not None and self._widths is not None and dy.shape[1] != sum(self._widths):
             raise self.error(f"backward: expected dy of {sum(self._widths)} channels, got {tuple(dy.shape)}")
         dx, start = None, 0
-        for index, name in enumerate(self._children):
+        for index, name in enumerate(self.branches()):
             part = None
             if dy is not None and self._widths is not None:
                 part, start = dy[:, start : start + self._widths[index]], start + self._widths[index]
@@ -376,8 +387,8 @@ class Concat(Container):
         self._widths = None
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        shapes = [child.output_shape(input_shape) for child in self._children.values()]
+        shapes = [self._children[name].output_shape(input_shape) for name in self.branches()]
         return sum(shape[0] for shape in shapes), *shapes[0][1:]
 
     def inputs(self, input_shape: Shape) -> Iterator[tuple[Layer, Shape]]:
-        yield from ((child, input_shape) for child in self._children.values())
+        yield from ((self._children[name], input_shape) for name in self.branches())

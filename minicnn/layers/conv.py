@@ -125,8 +125,8 @@ class Conv2d(Convolution):
             padding=self.padding,
             dilation=self.dilation,
             groups=self.groups,
-            relu=relu and pool is None,
             remember=remember,
+            **({"relu": True} if relu and pool is None else {}),
         )
         if pool is None:
             return y, (cache, None)

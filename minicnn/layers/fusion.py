@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from .. import kernels
 from .activations import ReLU
 from .conv import Conv2d
 from .layer import Layer, Remember
@@ -54,7 +55,7 @@ def separate(remember: Remember, norm: bool) -> bool:
 
     For dx alone a batch norm keeps nothing and its ReLU one bit an element: less than together.
     """
-    return _off.get() or (norm and remember == "input")
+    return _off.get() or kernels.own_in_use() or (norm and remember == "input")
 
 
 def fusion_of(layers: Sequence[Layer], remember: Remember) -> Fusion:

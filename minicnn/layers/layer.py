@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -43,6 +44,7 @@ class Layer:
     ndim: ClassVar[int | None] = None  # dimensions that the input must have, the batch included
     path = ""  # the layer's name in its network, set by the container
     training = True
+    auxiliary: Mapping[str, float] = MappingProxyType({})  # scores inside that learn along, and their share of the loss
     _memory: Memory | None = None
     of_a_pass: ClassVar[tuple[str, ...]] = ("_memory",)  # what a pass leaves, which no copy of the layer takes along
     _seen: Any = None  # the kind of input that was checked last, and was right
@@ -98,8 +100,10 @@ class Layer:
         if dy is None:
             return None
         memory = self.remembered()
-        if need_dparams and memory.remember == "input" and self.own_parameters():
-            raise self.error('parameter gradients need forward(x, remember="all"), not remember="input"')
+        if need_dparams and memory.remember == "input":
+            if self.own_parameters():
+                raise self.error('parameter gradients need forward(x, remember="all"), not remember="input"')
+            need_dparams = False
         if tuple(dy.shape) != memory.output_shape or dy.dtype != memory.dtype:
             raise self.error(
                 f"backward: expected dy {memory.output_shape} {memory.dtype}, got {tuple(dy.shape)} {dy.dtype}"

@@ -75,7 +75,7 @@ class BatchNorm(Layer):
     def separate(self) -> Array:
         memory = self.remembered()
         assert self._fused_pass is not None
-        y, cache = self.normalize(*self._fused_pass, memory.remember)
+        y, cache = self.normalize(*self._fused_pass, "all" if memory.remember == "once" else memory.remember)
         y = channels_first(y)
         self._memory = memory._replace(cache=cache, output_shape=y.shape)
         return y

@@ -66,7 +66,8 @@ class MaxPool2d(Pool2d):
     """Maximum over windows: (N, C, H, W) -> (N, C, OH, OW). The border counts as −∞; ties go to the first pixel."""
 
     def compute(self, x: Array, remember: Remember, *, relu: bool = False) -> tuple[Array, Any]:
-        return kernels.max_pool2d_forward(x, **self.windows(), relu=relu, remember=remember)
+        fused = {"relu": True} if relu else {}
+        return kernels.max_pool2d_forward(x, **self.windows(), **fused, remember=remember)
 
     def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
         return kernels.max_pool2d_backward(dy, cache)

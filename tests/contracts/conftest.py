@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from minicnn.layers import Example, Layer, registered
+from minicnn.layers import BatchNorm2d, Conv2d, Example, Layer, ReLU, registered
+from minicnn.models.densenet import Dense
+from minicnn.models.squeezenet import Fire
 
 from ..devices import DEVICES, Device, device
 
@@ -55,11 +57,26 @@ def gradients(layer: Layer) -> dict[str, Any]:
     return {name: parameter.grad for name, parameter in layer.named_parameters().items()}
 
 
+# Layers that one family of networks has for itself.
+OF_FAMILIES: dict[type[Layer], tuple[Example, ...]] = {
+    Fire: (Example({"in_channels": 3, "squeeze": 2, "expand": 4}, (3, 4, 5)),),
+    Dense: (
+        Example(
+            lambda: {
+                **{"norm1": BatchNorm2d(8), "relu1": ReLU(), "conv1": Conv2d(8, 8, 1, bias=False)},
+                **{"norm2": BatchNorm2d(8), "relu2": ReLU(), "conv2": Conv2d(8, 2, 3, padding=1, bias=False)},
+            },
+            (8, 4, 5),
+        ),
+    ),
+}
+
+
 def examples() -> list[Any]:
     """(layer, example) of all there are, one's own of `--layers` among them."""
     return [
         pytest.param((layer, example), id=f"{layer.__name__}-{number}")
-        for layer, numbered in registered().items()
+        for layer, numbered in (registered() | OF_FAMILIES).items()
         for number, example in enumerate(numbered)
     ]
 

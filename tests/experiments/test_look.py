@@ -87,7 +87,7 @@ def test_bad_input_to_filters_is_one_line_each(refused, photo, tmp_path):
     assert "did you mean 'conv1'" in refused(*look, "lenet5", "--layer", "conv11", *out)
     assert "did you mean 'lenet5'" in refused(*look, "lenet", *out)
     assert "1 weights files for 2 networks" in refused(*look, "lenet5", "lenet5", "--weights", photo, *out)
-    assert "no weights come with minicnn" in refused(*look, "lenet5", "alexnet", *out)
+    assert "no weights come with minicnn" in refused(*look, "lenet5", "alexnet_lecture", *out)
     assert "is a file" in refused(*look, "lenet5", "--out", photo)
 
 
@@ -161,7 +161,7 @@ def test_bad_input_to_activations_is_one_line_each(refused, photo, tmp_path):
     look, out = ("look", "activations"), ("--out", tmp_path / "out")
     assert "did you mean 'relu1'" in refused(*look, photo, "--layer", "rel1", *out)
     assert "there is no such file" in refused(*look, tmp_path / "none.png", *out)
-    assert "no weights come with minicnn" in refused(*look, photo, "--model", "alexnet", *out)
+    assert "no weights come with minicnn" in refused(*look, photo, "--model", "alexnet_lecture", *out)
     assert "is a file" in refused(*look, photo, "--out", photo)
 
 

@@ -112,7 +112,7 @@ def test_bad_input_is_one_line_each(refused, photo, tmp_path, method):
     assert "did you mean 'lenet5'" in refused(*explain, photo, "--model", "lenet", *out)
     assert "expected 0 to 9" in refused(*explain, photo, "--target", "10", *out)
     assert "no such weights file" in refused(*explain, photo, "--weights", tmp_path / "none.safetensors", *out)
-    assert "no weights come with minicnn" in refused(*explain, photo, "--model", "alexnet", *out)
+    assert "no weights come with minicnn" in refused(*explain, photo, "--model", "alexnet_lecture", *out)
     assert "is a file" in refused(*explain, photo, "--out", photo)
     assert not (tmp_path / "out" / f"{method}.png").exists()
 

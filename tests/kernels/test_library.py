@@ -86,6 +86,14 @@ def test_a_compiler_that_fails_is_warned_of_once_and_leaves_nothing_old(
     assert kernels.family("native") is kernels.family("array")  # without a warning, which would be an error here
 
 
+def test_a_compiler_that_cannot_be_read_is_one_that_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CC", "gcc '")
+    build.build(folder, folder)
+    assert "CC, CFLAGS or LDFLAGS: No closing quotation" in capsys.readouterr().err
+
+
 @compiles
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors have one level")
 def test_a_compiler_that_knows_only_some_levels_builds_those(
@@ -113,6 +121,13 @@ def test_where_nothing_was_built_nobody_is_warned(folder: Path) -> None:
         library.library()
     assert not isinstance(reason.value, library.Broken)
     assert kernels.family("native") is kernels.family("array")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"[]", b'{"machine": "x", "sources": 1, "libraries": []}'])
+def test_a_damaged_record_is_warned_of(folder: Path, content: bytes) -> None:
+    (folder / build.RECORD).write_bytes(content)
+    with pytest.warns(UserWarning, match=r"native kernels: built.json is damaged: make native"):
+        assert kernels.family("native") is kernels.family("array")
 
 
 def cut_short(folder: Path) -> None:
@@ -216,6 +231,16 @@ def test_the_number_of_threads_is_what_the_environment_says(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert library.default_threads() == expected
+
+
+@needs_native
+@pytest.mark.parametrize("count", [10**20, 2**32 + 3])
+def test_more_threads_than_there_can_be_are_as_many_as_there_can_be(count: int) -> None:
+    before = library.threads()
+    try:
+        assert library.set_threads(count) == library.MOST_THREADS
+    finally:
+        library.set_threads(before)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "²"])

@@ -81,6 +81,19 @@ def test_momentum_without_a_velocity_is_refused(native: Any) -> None:
         native.sgd_step(np.ones(3, np.float32), np.ones(3, np.float32), None, lr=0.1, momentum=0.9)
 
 
+@pytest.mark.parametrize("wrong", ["grad", "velocity", "value"])
+def test_an_optimizer_writes_into_nothing_that_does_not_fit(native: Any, wrong: str) -> None:
+    arrays = {name: np.ones(5000, np.float32) for name in ("value", "grad", "velocity")}
+    if wrong == "value":
+        arrays["value"].flags.writeable = False
+    else:
+        arrays[wrong] = np.ones(10, np.float32)
+    with pytest.raises(ValueError, match=r"shape|read-only|broadcast"):
+        native.sgd_step(*arrays.values(), lr=0.1, momentum=0.9)
+    with pytest.raises(ValueError, match=r"shape|read-only|broadcast"):
+        native.adam_step(*arrays.values(), arrays["velocity"], lr=0.1, step=1)
+
+
 # Rectifiers
 
 
@@ -116,6 +129,24 @@ def test_relu_keeps_nan_and_lets_no_gradient_through_it(native: Any) -> None:
     y, cache = native.relu_forward(np.array([np.nan, 1, -1, 0], np.float32))
     np.testing.assert_array_equal(y, [np.nan, 1, 0, 0])
     np.testing.assert_array_equal(native.relu_backward(np.full(4, np.inf, np.float32), cache), [0, np.inf, 0, 0])
+
+
+WRONG: dict[str, Callable[[Any, np.ndarray], Any]] = {
+    "dilation": lambda native, x: native.conv2d_forward(x, x[0, 0, :3, :, None, None], dilation=(0, 0)),
+    "padding": lambda native, x: native.conv2d_forward(x, x[0, 0, :3, :, None, None], padding=((-1, 0), (0, 0))),
+    "taps": lambda native, x: native.conv2d_forward(x, np.ones((2, 5, 3, 0), np.float32)),
+    "window": lambda native, x: native.max_pool2d_forward(x, kernel_size=(0, 0), stride=(1, 1)),
+    "size": lambda native, x: native.local_response_norm_forward(x, size=-3),
+    "read-only": lambda native, x: native.add(x, x, out=x),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_c_could_not_survive_is_refused(native: Any, what: str) -> None:
+    x = np.ones((1, 4, 4, 5), np.float32)
+    x.flags.writeable = False
+    with pytest.raises(ValueError, match=what):
+        WRONG[what](native, x)
 
 
 def test_an_unknown_rule_is_refused(native: Any) -> None:

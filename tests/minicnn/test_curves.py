@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from minicnn import pictures
@@ -42,4 +43,4 @@ def test_each_run_has_a_line_of_its_own_in_both_diagrams():
     left, right = (drawn.crop((x, 0, x + drawn.width // 2, drawn.height)) for x in (0, drawn.width // 2))
     for colour in COLOURS[: len(names)]:
         rgb = tuple(bytes.fromhex(colour[1:]))
-        assert all(rgb in {c for _, c in half.getcolors(1 << 20)} for half in (left, right))
+        assert all((np.asarray(half) == rgb).all(axis=2).any() for half in (left, right))

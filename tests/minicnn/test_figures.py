@@ -8,7 +8,6 @@ from minicnn import boxes, figures, pictures
 from minicnn.errors import MinicnnError
 
 
-
 def random(*shape, seed=0):
     return np.random.default_rng(seed).random(shape)
 
@@ -134,6 +133,30 @@ def test_tiles_of_different_shapes_or_none_are_an_error():
         figures.tiles([])
     with pytest.raises(MinicnnError, match="1 labels for 2 tiles"):
         figures.tiles(np.zeros((2, 1, 2, 2)), labels=["a"])
+
+
+# Bars
+
+
+def test_a_probability_is_a_bar_of_that_share_of_the_width():
+    shares = (1.0, 0.25, 0.004, 0.0)
+    drawn = np.asarray(figures.probability_bars([("cat", share) for share in shares], width=200))
+    blue = (drawn == figures.BAR_COLOURS[1]).all(axis=-1).sum(axis=1)
+    assert [int(n) for n in blue if n] == [200] * figures.BAR + [50] * figures.BAR + [1] * figures.BAR
+
+
+def test_long_names_of_classes_are_wrapped_not_cut():
+    short = figures.probability_bars([("x", 0.5)])
+    long = figures.probability_bars([("the American Staffordshire terrier of my neighbour", 0.5)])
+    assert long.width == short.width and long.height > short.height
+    assert ink(long) > ink(short)
+
+
+def test_no_classes_or_a_probability_that_is_none_is_refused():
+    with pytest.raises(MinicnnError, match="at least one class"):
+        figures.probability_bars([])
+    with pytest.raises(MinicnnError, match="1 of 1 values"):
+        figures.probability_bars([("x", float("nan"))])
 
 
 # Text

@@ -274,9 +274,15 @@ def test_the_middle_of_a_wide_picture_is_kept_in_proportion():
     assert np.allclose(half[0, :, 12:18], 1) and np.allclose(half[0, :, :8], 0)
 
 
-def test_a_large_input_takes_224_of_256():
+def test_the_middle_224_of_256_are_taken_as_they_are():
     ramp = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (256, 1))[None]
-    assert np.array_equal(pictures.fit(ramp, (1, 224, 224)), ramp[:, 16:240, 16:240])
+    assert np.array_equal(pictures.fit(ramp, (1, 224, 224), resize=256), ramp[:, 16:240, 16:240])
+    high = np.tile(ramp, (1, 2, 1))  # of 512×256 pixels: the short side counts
+    assert np.array_equal(pictures.fit(high, (1, 224, 224), resize=256), high[:, 144:368, 16:240])
+
+
+def test_a_short_side_below_that_of_the_input_covers_it_all_the_same():
+    assert pictures.cut(Image.new("L", (40, 30)), 20, 32, resize=8).size == (32, 20)
 
 
 def test_a_picture_that_fits_no_network_is_an_error():

@@ -1,4 +1,4 @@
-"""AlexNet in its four forms: the published counts, and torch's numbers."""
+"""AlexNet in its forms: the published counts, and torch's numbers at full width."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from minicnn import models
 from minicnn.layers import Shape
-from minicnn.models import alexnet
 from minicnn.network import Network
 
 FORMS = ["alexnet", "alexnet_paper", "alexnet_lecture", "alexnet_cifar"]
@@ -147,18 +146,6 @@ def assert_torch_agrees(torch: Any, net: Network, module: Any, x: np.ndarray) ->
     for name, (actual, wanted) in results.items():
         scale = float(wanted.abs().max())
         np.testing.assert_allclose(actual, wanted.numpy(), rtol=0, atol=2e-5 * scale, err_msg=name)
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_torch_computes_the_same_with_narrow_hidden_layers(
-    torch: Any, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """All convolutions at their size; 32 hidden units for 4096, which hold nine weights of ten."""
-    whole = alexnet.fully_connected
-    monkeypatch.setattr(alexnet, "fully_connected", lambda features, _, *rest: whole(features, 32, *rest))
-    net = models.build(name, num_classes=7)
-    x = np.random.default_rng(0).random((2 if name == "alexnet_cifar" else 1, *net.input_shape), np.float32)
-    assert_torch_agrees(torch, net, by_hand(torch, name, 32, 7), x)
 
 
 def test_torch_computes_the_same_at_full_width(torch: Any) -> None:

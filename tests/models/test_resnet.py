@@ -1,8 +1,6 @@
-"""ResNet-20 against the counts of the paper, and against torch."""
+"""ResNet-20 against the counts of the paper. Against torch: test_against_torch.py."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
@@ -10,8 +8,6 @@ from minicnn import models
 from minicnn.gradcheck import check_gradients
 from minicnn.layers import Conv2d, Linear
 from minicnn.models.resnet import block, cifar_resnet
-
-from ..twins import twin
 
 
 def test_the_published_numbers_of_parameters() -> None:
@@ -51,24 +47,6 @@ def test_a_shortcut_is_the_identity_where_the_size_stays() -> None:
     y = layer.forward(x)
     np.testing.assert_array_equal(y[:, 8:24], x[:, :, ::2, ::2])
     assert not y[:, :8].any() and not y[:, 24:].any()
-
-
-def test_torch_computes_the_same_scores_and_gradients(torch: Any) -> None:
-    net = models.build("resnet20")
-    net.to(dtype=np.float64)
-    module = twin(torch, net)
-    x = np.random.default_rng(0).random((3, 3, 32, 32))
-    pixels = torch.tensor(x, requires_grad=True)
-    y, expected = net.forward(x), module(pixels)
-    dy = np.random.default_rng(1).standard_normal(y.shape)
-    expected.backward(torch.tensor(dy))
-    results = {"y": (y, expected.detach()), "dx": (net.backward(dy), pixels.grad)}
-    theirs = dict(module.named_parameters())
-    assert set(theirs) == set(net.named_parameters())
-    results |= {name: (p.grad, theirs[name].grad) for name, p in net.named_parameters().items()}
-    for name, (actual, wanted) in results.items():
-        scale = float(wanted.abs().max())
-        np.testing.assert_allclose(actual, wanted.numpy(), rtol=0, atol=1e-10 * scale, err_msg=name)
 
 
 def test_the_gradients_of_the_whole_network_are_right() -> None:

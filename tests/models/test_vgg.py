@@ -72,30 +72,6 @@ def test_torch_computes_the_same_trunk(torch: Any, pool: str) -> None:
         np.testing.assert_allclose(actual, wanted.numpy(), rtol=0, atol=2e-5 * float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize("name", ["vgg11_bn", "vgg11_bn_cifar"])
-def test_torch_computes_the_same_scores_and_gradients(torch: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """All convolutions at their size; 16 hidden units for 4096, and nothing dropped."""
-    whole = vgg.fully_connected
-    monkeypatch.setattr(vgg, "fully_connected", lambda features, _, classes: whole(features, 16, classes))
-    net = models.build(name, num_classes=7)
-    net.to(dtype=np.float64)
-    for path, layer in net.layers():
-        if path.startswith("drop"):
-            vars(layer)["p"] = 0.0
-    module = twin(torch, net)
-    x = np.random.default_rng(0).random((3, 3, 32, 32))
-    pixels = torch.tensor(x, requires_grad=True)
-    y, expected = net.forward(x), module(pixels)
-    dy = np.random.default_rng(1).standard_normal(y.shape)
-    expected.backward(torch.tensor(dy))
-    theirs = dict(module.named_parameters())
-    results = {"y": (y, expected.detach()), "dx": (net.backward(dy), pixels.grad)}
-    results |= {name: (p.grad, theirs[name].grad) for name, p in net.named_parameters().items()}
-    for tensor, (actual, wanted) in results.items():
-        scale = max(1, float(wanted.abs().max()))
-        np.testing.assert_allclose(actual, wanted.numpy(), rtol=0, atol=1e-10 * scale, err_msg=tensor)
-
-
 def test_the_gradients_of_a_whole_network_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vgg, "CHANNELS", (4, 6, 8, 10, 12))
     net = Network(vgg.trunk((1, 1, 2, 1, 1), norm=True), input_shape=(3, 32, 32)).initialize(0)

@@ -28,6 +28,7 @@ from .workloads import QUICK, WORKLOADS, workload
 
 Lines = list[dict[str, Any]]
 
+FILES = ("bench.json", "bench.png", "layers.json", "growth.json", "profile.json")
 ROUNDS, QUICK_ROUNDS = 8, 3
 BUSY = 0.7  # load: about this many processes are running already
 GROWTH = (  # (from, to, how much larger)
@@ -49,11 +50,15 @@ def command(
     model: Annotated[
         str | None, typer.Option("--profile", help="A network or workload: where the time of a step goes.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for bench.json and the chart.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the figures (JSON) and the chart.")
+    ] = None,
 ) -> None:
     """Time and memory of layers and of whole steps, beside the machine's limits and torch. Keep the machine quiet."""
     if against is not None and against != "torch":
         raise MinicnnError(f"--against {against}{nearest(against, ['torch'])}")
+    if model is not None and (quick or against or only):
+        raise MinicnnError("--profile goes alone, or with --out: it looks into one step")
     if against:
         need_torch()
     names = only or (QUICK if quick else WORKLOADS)
@@ -66,6 +71,8 @@ def command(
             settings = {"quick": quick, "against": against, "only": only, "profile": model}
             words = ["minicnn", *sys.argv[1:]]
             results.run = stack.enter_context(Run(out, command=words, settings=settings, seed=0, exist="overwrite"))
+            for name in FILES:  # of an earlier measurement
+                results.run.path(name).unlink(missing_ok=True)
         limits = look_at_the_machine(results)
         if work is not None:
             results.show("profile.json", profile(work, limits), show.print_profile)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from minicnn import layers, models
+from minicnn.errors import MinicnnError
 from minicnn.layers import Layer
 
 from .workloads import LR, MOMENTUM, PICTURE_LAYER, Prepared, Workload
@@ -117,11 +118,13 @@ CONVERSIONS: dict[type[Layer], Callable[[Any], Any]] = {
 
 
 def convert(layer: Layer) -> Any:
-    """torch's module for a layer, with torch's own fresh weights. Raises KeyError for a layer that torch has not."""
+    """torch's module for a layer, with torch's own fresh weights. Raises MinicnnError where there is none."""
     if isinstance(layer, layers.Residual):
         chain = [child for name, child in layer.children().items() if name != "shortcut"]
         shortcut = layer.children().get("shortcut")
         return Residual(nn.Sequential(*map(convert, chain)), nn.Identity() if shortcut is None else convert(shortcut))
     if isinstance(layer, layers.Sequential):
         return nn.Sequential(*map(convert, layer.children().values()))
+    if type(layer) not in CONVERSIONS:
+        raise MinicnnError(f"{layer.path}: a {type(layer).__name__} has no counterpart in torch here")
     return CONVERSIONS[type(layer)](layer)

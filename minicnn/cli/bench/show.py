@@ -21,7 +21,8 @@ def print_limits(console: Console, limits: Limits, threads: int) -> None:
     console.print(
         f"This machine with {threads} thread{'s' if threads > 1 else ''}: matrix product"
         f" {1e-9 * limits.flops:.0f} GFLOP/s, copy {1e-9 * limits.bytes:.1f} GB/s. "
-        "Share: the least time that these allow, by the time taken.",
+        "Share: the least time that these allow, by the time taken; above 100 % where Winograd's convolutions do fewer "
+        "multiplications than are counted, or the cache holds what is read.",
         highlight=False,
     )
 
@@ -143,5 +144,6 @@ def draw_memory(axes: Any, lines: Sequence[Line], sides: Sequence[str]) -> None:
         colour, label = (PARTS["test"], "minicnn") if side == "ours" else (PARTS["train"], side)
         bars = axes.barh(places, values, height, color=colour, label=label)
         axes.bar_label(bars, [f"{value:.0f}" for value in values], padding=3, fontsize=8)
+    axes.set_xlim(left=0, right=None if any(line[f"{side}_mib"] for line in lines for side in sides) else 1)
     axes.set_title("Memory of a step, MiB", fontsize=12, loc="left")
     axes.legend(frameon=False, loc="best")

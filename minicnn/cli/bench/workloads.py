@@ -36,6 +36,7 @@ WORKLOADS = (
 QUICK = ("lenet5-64", "lenet5-128", "resnet20-128", "predict-alexnet-1")
 
 PICTURE_MODEL, PICTURE_LAYER = "vgg19_trunk", "relu4_1"
+PICTURE_LEAST = 32  # pixels, which five pools halve
 LR, MOMENTUM = 0.001, 0.9
 
 
@@ -74,6 +75,8 @@ def workload(name: str) -> Workload:
         raise MinicnnError(f"no workload {name!r}{nearest(name, WORKLOADS)}")
     predict, model, number = found[1], found[2], int(found[3])
     if model == "picture" and not predict:
+        if number < PICTURE_LEAST:
+            raise MinicnnError(f"workload {name}: expected a picture of {PICTURE_LEAST} pixels or more")
         return Workload(name, "picture", PICTURE_MODEL, (1, 3, number, number))
     if model not in models.ARCHITECTURES or model == PICTURE_MODEL:
         raise MinicnnError(f"no workload {name!r}{nearest(name, WORKLOADS)}")

@@ -106,6 +106,13 @@ def test_torchs_steps_run_in_both_formats(torch: Any, name: str, memory_format: 
 # Memory and turns -----------------------------------------------------------------------------------------------------
 
 
+def test_a_layer_that_torch_has_not_is_named(torch: Any) -> None:
+    from minicnn.cli.bench.peer import convert
+
+    with pytest.raises(MinicnnError, match=r"a ZeroPad2d has no counterpart in torch"):
+        convert(models.architecture("lenet5_1998"))
+
+
 def test_memory_is_the_peak_of_the_steps_beyond_what_was_there() -> None:
     """In a process of its own: here, the step would be given memory that other tests have left."""
     code = """
@@ -254,8 +261,10 @@ KEYS = ["workload", "kernels", "ours_ms", "torch_ms", "ratio", "ours_mib", "torc
 
 
 def test_one_workload_leaves_its_figures_and_a_chart(capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "layers.json").write_text("of an earlier measurement")
     status, printed, complaint = run(capsys, "--quick", "--only", "lenet5-2", "--out", str(tmp_path))
     assert status == 0, complaint
+    assert not (tmp_path / "layers.json").exists()
     assert "lenet5-2" in printed and "GFLOP/s" in printed
     (line,) = json.loads((tmp_path / "bench.json").read_text())
     assert list(line)[: len(KEYS)] == KEYS
@@ -291,7 +300,9 @@ def test_growth_is_by_picture(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> N
     ("words", "message"),
     [
         (["--against", "jax"], "--against jax"),
-        (["--profile", "resnet2"], "--profile resnet2: no such model or workload; did you mean 'resnet20'"),
+        (["--profile", "resnet2"], "--profile resnet2: no such model or workload; did you mean 'resnet"),
+        (["--profile", "lenet5", "--quick"], "--profile goes alone"),
+        (["--only", "picture-16"], "workload picture-16: expected a picture of 32 pixels or more"),
         (["--only", "lenet-64"], "no workload 'lenet-64'; did you mean 'lenet5-64'"),
     ],
 )

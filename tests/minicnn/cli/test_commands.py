@@ -11,19 +11,6 @@ from minicnn.cli import COMMANDS, GROUPS, main
 from minicnn.weights import save_weights
 
 
-@pytest.fixture
-def minicnn(capsys):
-    """Runs a command line: (exit status, what it printed, what it complained of)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        return stop.value.code or 0, printed.out, printed.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def lenet5(tmp_path_factory):
     """A weights file of a LeNet-5 that has learned nothing."""
@@ -162,7 +149,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(minicnn, tmp_path, monkeypatch):
 
 
 def test_evaluate_without_weights_says_which_there_are(minicnn):
-    refused(minicnn("evaluate", "alexnet", "--data", "digits"), "alexnet: no weights come with minicnn", "--weights")
+    refused(minicnn("evaluate", "alexnet_lecture", "--data", "digits"), "no weights come with minicnn", "--weights")
 
 
 def test_evaluate_on_a_folder_of_pictures(minicnn, lenet5, tmp_path):

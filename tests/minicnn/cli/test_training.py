@@ -163,7 +163,7 @@ def test_evaluate_takes_the_number_of_classes_from_the_file(minicnn: Callable[..
     save_weights(net, tmp_path / "w3.safetensors")
     assert read_classes(tmp_path / "w3.safetensors").number == 3  # type: ignore[union-attr]
     outcome = minicnn("evaluate", "lenet5", "--weights", tmp_path / "w3.safetensors", "--data", "digits")
-    refused(outcome, "lenet5 has 3 classes, a label is 9")
+    refused(outcome, "digits: has 10 classes, lenet5 has 3")
 
 
 def test_progress_of_loading_is_handed_to_the_data(

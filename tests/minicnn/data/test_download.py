@@ -92,6 +92,23 @@ def test_a_server_that_sends_too_much_is_stopped(remote, server, tmp_path):
     assert "file" not in names(tmp_path)
 
 
+def test_a_file_of_unknown_size_is_fetched_from_its_beginning(remote, server, tmp_path):
+    some = replace(remote, size=None, sha256=remote.sha256[:8])  # and of its hash the first digits are known
+    (tmp_path / "file.part").write_bytes(CONTENT[:1000])
+    seen = []
+    assert fetch(some, tmp_path, progress=lambda *step: seen.append(step)).read_bytes() == CONTENT
+    assert server.asked == [("/file", None)] and seen[-1] == ("file", len(CONTENT), None)
+
+
+def test_a_file_of_unknown_size_that_is_wrong_or_cut_off_is_refused(remote, server, tmp_path):
+    some = replace(remote, size=None, sha256="00000000")
+    with pytest.raises(DownloadError, match=r"gave a file with SHA-256 [0-9a-f]{64}, expected 00000000"):
+        fetch(some, tmp_path)
+    server.cut = 1000
+    assert fetch(replace(remote, size=None), tmp_path).read_bytes() == CONTENT  # asked again
+    assert names(tmp_path) == {"file"}
+
+
 def test_the_next_mirror_serves_where_one_fails(remote, server, tmp_path):
     mirrors = replace(remote, urls=(f"http://127.0.0.1:{closed_port()}/", server.url("missing"), server.url()))
     assert fetch(mirrors, tmp_path).read_bytes() == CONTENT

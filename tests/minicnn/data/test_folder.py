@@ -62,6 +62,14 @@ def test_labels_follow_the_classes_of_a_trained_network(tmp_path):
     assert "n00000005_b.png: class 'n00000005' is not among the 2 classes; did you mean 'n00000004'" in text
 
 
+def test_a_class_is_found_by_what_its_wordnet_id_is_called(tmp_path):
+    for name in ("n00000005_crane.png", "n00000003_crane.png", "n00000004_stork.png"):
+        save(tmp_path / name)
+    called = {"n00000003": "crane (machine)", "n00000005": "crane (bird)"}
+    dataset = data.load(tmp_path, "test", classes=["stork", "crane (bird)", "crane (machine)"], wordnet=called)
+    assert dataset.labels.tolist() == [2, 0, 1]
+
+
 def test_the_test_split_takes_the_class_numbers_of_the_train_split(tmp_path):
     for name in ("a", "b", "c"):
         save(tmp_path / "train" / name / "1.png")
@@ -117,7 +125,7 @@ def test_pictures_of_several_sizes_need_a_size(tmp_path):
 def test_the_middle_is_cropped_without_resampling_where_the_short_side_fits(tmp_path):
     wide = noise(tmp_path / "a" / "wide.png", (342, 256)).transpose(2, 0, 1)
     tall = noise(tmp_path / "a" / "tall.png", (256, 341)).transpose(2, 0, 1)
-    images = data.load(tmp_path, "test", shape=(3, 227, 227)).images[:]
+    images = data.load(tmp_path, "test", shape=(3, 227, 227), resize=256).images[:]
     assert np.array_equal(images[0], tall[:, 57:284, 14:241])
     assert np.array_equal(images[1], wide[:, 14:241, 57:284])
 
@@ -130,12 +138,14 @@ def test_resizing_is_pillows_before_the_crop(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(40, 30), (9, 60), (28, 28), (300, 280)])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 20, 32), (3, 227, 227)])
-def test_a_folder_gives_the_pixels_that_a_network_prepares_from_one_picture(tmp_path, size, shape):
+@pytest.mark.parametrize(
+    ("shape", "resize"), [((1, 28, 28), None), ((3, 20, 32), 24), ((3, 20, 32), 40), ((3, 227, 227), 256)]
+)
+def test_a_folder_gives_the_pixels_that_a_network_prepares_from_one_picture(tmp_path, size, shape, resize):
     path = tmp_path / "a" / "1.png"
     noise(path, size)
-    net = Network({"flatten": Flatten(), "scores": Linear(prod(shape), 2)}, input_shape=shape)
-    images, _ = next(Batches(data.load(tmp_path, "test", shape=shape), 1).epoch(0))
+    net = Network({"flatten": Flatten(), "scores": Linear(prod(shape), 2)}, input_shape=shape, resize=resize)
+    images, _ = next(Batches(data.load(tmp_path, "test", shape=shape, resize=resize), 1).epoch(0))
     assert np.array_equal(images, net.prepare(pictures.load_picture(path)))
 
 
@@ -177,6 +187,7 @@ def test_the_fingerprint_sees_changed_files_and_sizes(tmp_path):
     first = data.load(tmp_path, "test", shape=(3, 8, 8))
     assert data.load(tmp_path, "test", shape=(3, 8, 8)).fingerprint() == first.fingerprint()
     assert data.load(tmp_path, "test", shape=(3, 8, 9)).fingerprint() != first.fingerprint()
+    assert data.load(tmp_path, "test", shape=(3, 8, 8), resize=9).fingerprint() != first.fingerprint()
     before = first.fingerprint()
     save(path, "blue")
     assert first.fingerprint() != before
@@ -242,6 +253,7 @@ def test_pictures_without_a_class_are_told(tmp_path, names, said):
         ({"shape": (3, 8, 8193)}, "shape (3, 8, 8193): expected (C, H, W)"),
         ({"shape": (2, 8, 8)}, "shape (2, 8, 8): expected (C, H, W)"),
         ({"shape": (8, 8)}, "shape (8, 8): expected (C, H, W)"),
+        ({"shape": (3, 8, 8), "resize": 0}, "resize 0: expected 1 to 8192 pixels"),
     ],
 )
 def test_wrong_options_are_told_at_once(tmp_path, options, said):

@@ -218,6 +218,60 @@ def test_a_rule_set_after_the_forward_pass_holds_inside_a_group(net: Network, ru
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
 
 
+def test_a_gradient_that_never_reaches_a_group_leaves_its_memory_alone() -> None:
+    """remember="once" serves one backward pass through each layer: one past the group is none of its."""
+    layers: dict[str, Layer] = {"conv": Conv2d(3, 4, 3, padding=1), "relu": ReLU(), "end": Conv2d(4, 3, 1)}
+    x = np.random.default_rng(0).random((2, 3, 9, 8))
+    results: list[Any] = []
+    for fused in (True, False):
+        net = network({"block": Residual(**copy.deepcopy(layers), shortcut=Conv2d(3, 3, 1))})
+        with contextlib.nullcontext() if fused else unfused():
+            net.forward(x, remember="once")
+            net.input_gradient({"block.shortcut": np.ones_like(x)})
+            results.append(net.input_gradient({"block.end": np.ones_like(x)}))
+            with pytest.raises(MinicnnError, match="backward without a forward pass"):
+                net.input_gradient({"block.end": np.ones_like(x)})
+    np.testing.assert_allclose(*results, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_rule_set_after_a_pass_that_serves_once_holds_inside_a_group(net: Network, mode: str) -> None:
+    x = np.random.default_rng(0).random((2, *net.input_shape))
+    net.train(mode == "train")
+    results: list[Any] = []
+    for fused in (True, False):
+        with contextlib.nullcontext() if fused else unfused():
+            dy = net.forward(x, remember="once")
+            with backward_rule(net, "guided"):
+                results.append(net.backward(dy, need_dparams=False))
+    np.testing.assert_allclose(*results, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("remember", [None, "all"])
+def test_kernels_of_ones_own_run_though_ours_would_do_their_work_along(remember: Any) -> None:
+    ran = []
+
+    class Own:
+        @staticmethod
+        def relu_forward(x: Any, *, remember: Any = "all") -> Any:
+            ran.append("relu")
+            return 2 * x, None if remember is None else x.shape
+
+        @staticmethod
+        def max_pool2d_forward(
+            x: Any, *, kernel_size: Any, stride: Any, padding: Any, ceil_mode: Any, remember: Any = "all"
+        ) -> Any:
+            ran.append("pool")
+            return x[:, ::2, ::2], None if remember is None else x.shape
+
+    net = network({"conv": Conv2d(3, 3, 1), "relu": ReLU(), "pool": MaxPool2d(2)}, (3, 8, 8))
+    x = np.random.default_rng(0).random((2, 3, 8, 8))
+    with kernels.using(Own):  # type: ignore[arg-type]
+        y = net.forward(x, remember=remember)
+    assert ran == ["relu", "pool"]
+    np.testing.assert_allclose(y, 2 * net.activations(x, ["conv"])["conv"][:, :, ::2, ::2], rtol=1e-12)
+
+
 # What is not fused ----------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,88 @@
+"""`minicnn evaluate`: labels meet the right outputs, pictures are cut as the network wants, published accuracies."""
+
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minicnn import models
+from minicnn.cli.evaluate import accuracies, pictures_for
+from minicnn.data import Batches, Dataset
+from minicnn.errors import MinicnnError
+from minicnn.layers import Flatten, Linear
+from minicnn.models.imagenet import CLASSES
+from minicnn.network import Network
+
+
+def knows_colours(names=(), outputs=3):
+    """A network on 1×1 pictures whose k-th score is the k-th colour."""
+    net = Network({"flatten": Flatten(), "fc": Linear(3, outputs)}, input_shape=(3, 1, 1), class_names=names)
+    net.initialize(0)
+    parameters = net.named_parameters()
+    parameters["fc.weight"].value[...] = np.eye(outputs, 3)
+    parameters["fc.bias"].value[...] = 0
+    return net
+
+
+def paint(folder, **colours):
+    for name, colour in colours.items():
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4), colour).save(folder / name / "1.png")
+
+
+def test_labels_follow_the_networks_names_not_the_folders_order(tmp_path):
+    paint(tmp_path, sky="#0000ff", leaf="#00ff00", apple="#ff0000")
+    net = knows_colours(("apple", "leaf", "sky"))
+    assert accuracies(net, Batches(pictures_for(net, str(tmp_path), "test"), 2, shuffle=False)) == (1, 1)
+    wrong = knows_colours(("sky", "apple", "leaf"))
+    assert accuracies(wrong, Batches(pictures_for(wrong, str(tmp_path), "test"), 2, shuffle=False)) == (0, 1)
+
+
+def test_a_folder_of_part_of_unnamed_classes_is_refused_where_labels_would_be_guesses(tmp_path):
+    paint(tmp_path, a="red", b="blue")
+    with pytest.raises(MinicnnError, match="has 2 classes, network has 3"):
+        pictures_for(knows_colours(), str(tmp_path), "test")
+
+
+def test_a_network_without_classes_has_no_accuracy(tmp_path):
+    paint(tmp_path, a="red")
+    with pytest.raises(MinicnnError, match=r"vgg19_trunk has no classes: it ends in maps \(512, 7, 7\)"):
+        pictures_for(models.architecture("vgg19_trunk"), str(tmp_path), "test")
+
+
+def test_two_classes_of_one_name_are_told_apart_by_their_wordnet_ids(tmp_path):
+    for name in ("n02012849_crane", "n03126707_crane", "n03710721_maillot"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    net = models.architecture("squeezenet1_0")
+    pictures = pictures_for(net, str(tmp_path), "test")
+    assert pictures.labels.tolist() == [134, 517, 639]
+    assert pictures.class_names[:2] == CLASSES[:2]
+    assert pictures.images.resize == 256 and pictures.image_shape == (3, 227, 227)
+
+
+def test_the_first_five_of_a_tie_are_those_with_the_smaller_numbers():
+    net = knows_colours(outputs=7)
+    images = np.zeros((7, 3, 1, 1), np.uint8)
+    pictures = Dataset(images, np.arange(7), tuple("abcdefg"), "ties")
+    assert accuracies(net, Batches(pictures, 3, shuffle=False)) == (1 / 7, 5 / 7)
+
+
+@pytest.mark.parametrize(("model", "top1", "top5"), [("squeezenet1_0", 0.62, 0.82), ("darknet_tiny", 0.64, 0.86)])
+def test_real_networks_on_real_pictures(minicnn, shared_data, tmp_path, model, top1, top5):
+    """Every twentieth of the 1000. On all of them 62.4 / 83.2 % and 65.5 / 86.7 % are published, and reached.
+
+    Another JPEG decoder may change the mind of a network about one picture.
+    """
+    with tarfile.open(shared_data / "imagenet-sample.tar") as tar:
+        for member in sorted((m for m in tar if m.isfile()), key=lambda m: m.name)[::20]:
+            content = tar.extractfile(member)
+            assert content is not None
+            (tmp_path / member.name.split("/")[1]).write_bytes(content.read())
+    status, printed, complaint = minicnn("evaluate", model, "--data", tmp_path, "--out", tmp_path / "out")
+    assert status == 0, complaint
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    shown = f"50 pictures: top-1 {100 * record['top1']:.1f} %, top-5 {100 * record['top5']:.1f} %"
+    assert shown in " ".join(printed.split())
+    assert (record["top1"], record["top5"]) == pytest.approx((top1, top5), abs=0.021)
