@@ -39,7 +39,7 @@ def test_an_empty_history_is_an_error():
 def test_each_run_has_a_line_of_its_own_in_both_diagrams():
     pytest.importorskip("matplotlib")
     names = ["plain20", "plain56", "resnet20", "resnet56"]
-    drawn = compared_curves({name: HISTORY for name in names}).convert("RGB")
+    drawn = compared_curves(dict.fromkeys(names, HISTORY)).convert("RGB")
     left, right = (drawn.crop((x, 0, x + drawn.width // 2, drawn.height)) for x in (0, drawn.width // 2))
     for colour in COLOURS[: len(names)]:
         rgb = tuple(bytes.fromhex(colour[1:]))
