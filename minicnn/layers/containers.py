@@ -124,6 +124,15 @@ class Chain(Container):
         """The names of those layers, in order."""
         return list(self._children)
 
+    def end(self) -> tuple[str, Layer]:
+        """A batch norm at the end can do more as it writes: add the shortcut, and what is behind this container."""
+        name = self.chain()[-1] if self.chain() else ""
+        plain_end = type(self) in (Sequential, Residual) and name and type(self._children[name]) is BatchNorm2d
+        return (name, self._children[name]) if plain_end else ("", self)
+
+    def separate(self) -> Array:
+        return self.end()[1].separate()
+
     def forget(self) -> None:
         super().forget()
         self._groups = ()
@@ -232,14 +241,12 @@ class Chain(Container):
 class Sequential(Chain):
     """y = layerₙ(… layer₁(x))."""
 
-    def trace(  # type: ignore[override]  # nothing fused
-        self, x: Array, wanted: set[str], remember: Remember
+    def trace(
+        self, x: Array, wanted: set[str], remember: Remember, **fused: Any
     ) -> tuple[Array | None, dict[str, Array]]:
-        return self.trace_chain(x, wanted, remember, need_y="" in wanted)
+        return self.trace_chain(x, wanted, remember, need_y="" in wanted, **fused)
 
-    def inject(  # type: ignore[override]  # nothing fused
-        self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool
-    ) -> Array | None:
+    def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool, **fused: Any) -> Array | None:
         return self.inject_chain(dy, grads, need_dx, need_dparams)
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -260,12 +267,6 @@ class Residual(Chain):
 
     def chain(self) -> list[str]:
         return [name for name in self._children if name != "shortcut"]
-
-    def end(self) -> tuple[str, Layer]:
-        """A batch norm at the end adds the shortcut as it writes."""
-        name = self.chain()[-1] if self.chain() else ""
-        plain_end = type(self) is Residual and name and type(self._children[name]) is BatchNorm2d
-        return (name, self._children[name]) if plain_end else ("", self)
 
     def trace(
         self, x: Array, wanted: set[str], remember: Remember, **fused: Any
@@ -305,7 +306,7 @@ class Residual(Chain):
 
     def separate(self) -> Array:
         straight, self._straight = self._straight, None
-        return add_gradients(self.end()[1].separate(), straight)
+        return add_gradients(super().separate(), straight)
 
     def forget(self) -> None:
         super().forget()

@@ -116,6 +116,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "two_blocks": lambda: network({"block1": block(), "relu1": ReLU(), "block2": block(), "relu2": ReLU()}),
     "block_at_the_end": lambda: network({"conv": Conv2d(3, 3, 1), "block": block()}),
     "only_the_shortcut_learns": lambda: behind(Residual(norm=BatchNorm2d(3, affine=False), shortcut=Conv2d(3, 3, 1))),
+    "chain": lambda: behind(Sequential(conv=Conv2d(3, 4, 3, padding=1), norm=BatchNorm2d(4)), 4),
     "nested": lambda: behind(Residual(conv=Conv2d(3, 3, 1), inner=block(), norm=BatchNorm2d(3))),
     "inside_a_chain": lambda: network({"chain": Sequential(conv=Conv2d(3, 4, 3), norm=BatchNorm2d(4)), "relu": ReLU()}),
 }
@@ -299,7 +300,6 @@ SEPARATE: dict[str, tuple[Layer, ...]] = {
     "a leaky ReLU behind a norm": (BatchNorm2d(3), LeakyReLU()),
     "a ReLU with another rule": (Conv2d(3, 4, 3), ReLU("guided")),
     "a block of one's own": (HalfBlock(norm=BatchNorm2d(3)), ReLU()),
-    "a chain that ends in a norm": (Sequential(norm=BatchNorm2d(3)), ReLU()),
 }
 
 
