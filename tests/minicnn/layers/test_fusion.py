@@ -232,7 +232,7 @@ def test_a_gradient_that_never_reaches_a_group_leaves_its_memory_alone() -> None
             results.append(net.input_gradient({"block.end": np.ones_like(x)}))
             with pytest.raises(MinicnnError, match="backward without a forward pass"):
                 net.input_gradient({"block.end": np.ones_like(x)})
-    np.testing.assert_allclose(*results, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(results[0], results[1], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
@@ -245,7 +245,7 @@ def test_a_rule_set_after_a_pass_that_serves_once_holds_inside_a_group(net: Netw
             dy = net.forward(x, remember="once")
             with backward_rule(net, "guided"):
                 results.append(net.backward(dy, need_dparams=False))
-    np.testing.assert_allclose(*results, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(results[0], results[1], rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("remember", [None, "all"])
