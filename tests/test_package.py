@@ -18,6 +18,8 @@ import pytest
 import minicnn
 from minicnn.kernels.native import library
 
+from .kernels.levels import needs_native
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("minicnn", "kernels", "models", "experiments")
 SUBPACKAGES = ("minicnn.kernels", "minicnn.models", "minicnn.experiments")
@@ -92,7 +94,7 @@ def test_every_file_of_the_four_folders_is_installed(checkout: Path, wheel: Path
     assert source == installed  # a file that is missing here is one that DATA in setup.py forgets
 
 
-@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler here")
+@needs_native  # otherwise the compiler that builds the wheel fails as well
 def test_a_wheel_brings_the_native_kernels_and_is_for_this_platform_and_any_python(wheel: Path) -> None:
     assert list(wheel.glob("minicnn/kernels/native/baseline.so"))
     (name,) = (path.name for path in wheel.parent.glob("*.whl"))
