@@ -165,7 +165,10 @@ def _check_head(file: WeightsFile, net: Network, last: Sequence[str], origins: S
 
 def _maker(name: str) -> Callable[..., Network]:
     if name not in ARCHITECTURES:
-        raise MinicnnError(f"no model {name!r}{nearest(name, [*ARCHITECTURES, *catalogue.entries()])}")
+        entry = catalogue.entries().get(name)
+        if entry:
+            raise MinicnnError(f"{name!r} is the name of weights, to load; the network is {entry.network!r}")
+        raise MinicnnError(f"no model {name!r}{nearest(name, {**ARCHITECTURES, **catalogue.entries()})}")
     return ARCHITECTURES[name]
 
 

@@ -51,6 +51,8 @@ def command(
     chosen |= {k: v for k, v in {"epochs": epochs, "seed": seed, "data": data}.items() if v is not None}
     plans = load_recipes(recipe, RECIPES, chosen)
     folder = out or Path("runs") / Path(recipe).stem
+    for plan in plans:  # before the first of them is trained for hours
+        models.architecture(plan.model, **plan.options)
     if len(plans) == 1:
         accuracy = run_recipe(plans[0], folder, device, resume)[-1]["test_accuracy"]
         print(f"test accuracy {100 * accuracy:.2f} % · weights, curves and log in {folder}")

@@ -51,7 +51,7 @@ class Side:
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         ready = self.read()
         self.kernels, self.mib = ready["kernels"], ready["mib"]
-        self.count = max(1, min(50, round(TURN / (1e-3 * min(ready["steps"])))))  # steps in a turn
+        self.count = max(1, min(300, round(TURN / (1e-3 * min(ready["steps"])))))  # steps in a turn
         self.steps: list[float] = []
 
     def __enter__(self) -> Side:
