@@ -36,7 +36,7 @@ from minicnn.image import (
 from minicnn.kernels.backend import Array, get_array_module
 from minicnn.network import Network
 from minicnn.parameter import to_host, transfer
-from minicnn.pictures import load_picture, to_picture
+from minicnn.pictures import load_picture, to_array, to_picture
 from minicnn.run import Run
 
 from .common import check_one, describe, photo_run, probabilities
@@ -226,7 +226,8 @@ def text(net: Network, result: Fooled) -> str:
 def save(run: Run, goal: Goal, image: Array, steps: int) -> Fooled:
     """Writes fooled.png, the figure fool.png and the numbers; the result is that of the file, read again."""
     path = run.save("fooled.png", to_host(image)[0])
-    result = goal.result(transfer(goal.net.prepare(load_picture(path)), like=image), steps)
+    written = to_array(load_picture(path, mode="L" if goal.net.input_shape[0] == 1 else "RGB"))
+    result = goal.result(transfer(goal.net.prepare(written), like=image), steps)  # of its size: neither scaled nor cut
     run.save("fool.png", draw(goal.net, result))
     run.finish(
         fooled=result.fooled,

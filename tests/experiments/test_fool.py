@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from minicnn.data import load as load_data
 from minicnn.errors import MinicnnError
@@ -227,3 +228,42 @@ def test_ctrl_c_keeps_what_was_reached(minicnn, seven, tmp_path, monkeypatch):
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["status"] == "interrupted" and record["steps"] == 1
     assert set(record["files"]) == {"fooled.png", "fool.png"}
+
+
+def test_the_numbers_of_a_network_that_scales_pictures_are_of_the_written_one_as_it_is(tmp_path):
+    """A picture of the input's own size must not be scaled and cut again when it is read back."""
+    from minicnn import models
+    from minicnn.cli import main
+    from minicnn.layers import AdaptiveAvgPool2d, Conv2d, Flatten, Normalize, ReLU
+    from minicnn.weights import save_weights
+
+    class_names = ("a", "b", "c")
+
+    def small(num_classes: int = 3) -> Network:
+        layers = {"normalize": Normalize((0.5,) * 3, (0.25,) * 3), "conv1": Conv2d(3, 8, 3), "relu1": ReLU()}
+        layers |= {"conv2": Conv2d(8, num_classes, 3), "avgpool": AdaptiveAvgPool2d(1), "flatten": Flatten()}
+        return Network(layers, input_shape=(3, 24, 24), resize=32, class_names=class_names)
+
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(tmp_path / "photo.png")
+    save_weights(small().initialize(0), tmp_path / "w.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.ARCHITECTURES, "small", small)
+        with pytest.raises(SystemExit):
+            words = [
+                "make",
+                "fool",
+                str(tmp_path / "photo.png"),
+                "--model",
+                "small",
+                "--target",
+                "b",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+            main([*words, "--weights", str(tmp_path / "w.safetensors")])
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    written = np.asarray(Image.open(tmp_path / "out" / "fooled.png").convert("RGB")).transpose(2, 0, 1) / 255
+    original = rounded(small().prepare(load_picture(tmp_path / "photo.png")))[0]
+    assert written.shape == original.shape == (3, 24, 24)
+    assert record["l2"] == pytest.approx(np.linalg.norm(written - original), rel=1e-3)
