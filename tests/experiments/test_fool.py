@@ -250,8 +250,7 @@ def test_the_numbers_of_a_network_that_scales_pictures_are_of_the_written_one_as
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.ARCHITECTURES, "small", small)
         with pytest.raises(SystemExit):
-            words = ["make", "fool", str(tmp_path / "photo.png"), "--model", "small", "--target", "b"]
-            words += ["--out", str(tmp_path / "out")]
+            words = [
                 "make",
                 "fool",
                 str(tmp_path / "photo.png"),
