@@ -28,14 +28,15 @@ static void copy_turned(const Narrow *t, long image, long top, long left, long r
     const long from = max_of(0, -left), until = min_of(t->width, c->w - left);
     const int one = c->c == 1 && c->xx == 1 && !c->gate; /* a row lies as it is needed */
     for (long row = 0; row < rows; row++, to += c->c * t->width) {
-        if (top + row < 0 || top + row >= c->h) continue;
+        if (top + row < 0 || top + row >= c->h || from >= until) continue;
+        const long start = image * c->xn + (top + row) * c->xy + left * c->xx; /* of column 0, which may lie outside */
+        if (one) {
+            memcpy(to + from, c->x + (start + from), 4 * (until - from));
+            continue;
+        }
         for (long k = from; k < until; k++) {
-            const long at = image * c->xn + (top + row) * c->xy + (left + k) * c->xx;
+            const long at = start + k * c->xx;
             const float *x = c->x + at;
-            if (one) {
-                memcpy(to + from, x, 4 * (until - from));
-                break;
-            }
             if (c->gate) copy_gated(c->gate, c->start + at, x, c->c, pixel), x = pixel;
             for (long ch = 0; ch < c->c; ch++) to[ch * t->width + k] = x[ch];
         }

@@ -28,15 +28,13 @@ typedef struct {
     int rule;
 } Task;
 
-INLINE vec rectified(vec a) { return keep(~(a < 0), a); } /* NaN stays */
-
 INLINE void forward_block(const float *x, float *y, uint32_t *bits, float slope, int leaky) {
     for (int i = 0; i < WORDS; i += LANES) {
         ivec words = {0};
         for (int k = 0; k < 32; k++) {
             const vec a = load(x + k * WORDS + i);
             words |= (a > 0) & (int32_t)(1u << k);
-            store(y + k * WORDS + i, leaky ? choose(a > 0, a, a * slope) : rectified(a));
+            store(y + k * WORDS + i, leaky ? choose(a > 0, a, a * slope) : positive(a));
         }
         if (bits) memcpy(bits + i, &words, sizeof words);
     }
@@ -48,7 +46,7 @@ INLINE void backward_block(const float *dy, float *dx, const uint32_t *bits, flo
         if (rule != DECONVNET) memcpy(&words, bits + i, sizeof words);
         for (int k = 0; k < 32; k++) {
             const ivec passed = (words & (int32_t)(1u << k)) != 0;
-            const vec g = load(dy + k * WORDS + i), up = rule == GUIDED || rule == DECONVNET ? rectified(g) : g;
+            const vec g = load(dy + k * WORDS + i), up = rule == GUIDED || rule == DECONVNET ? positive(g) : g;
             const vec through = rule == LEAKY ? choose(passed, g, g * slope) : keep(passed, up);
             store(dx + k * WORDS + i, rule == DECONVNET ? up : through);
         }

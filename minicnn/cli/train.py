@@ -19,7 +19,7 @@ from ..data import load as load_data
 from ..layers import Layer
 from ..losses import SoftmaxCrossEntropy
 from ..recipe import Recipe, load_recipes, parse_setting
-from ..run import CHECKPOINT, RECORD, Run, read_run
+from ..run import CHECKPOINT, Run
 from ..schedules import from_config as make_schedule
 from ..training import Evaluate, train
 from ..weights import save_weights
@@ -91,12 +91,7 @@ def compare(plans: list[Recipe], folder: Path, device: str, resume: bool) -> Non
     histories: dict[str, History] = {}
     with Run(folder, command=command, settings=settings, seed=plans[0].seed, exist=exist) as run:
         for plan in plans:
-            place = folder / plan.model
-            there = resume and (place / RECORD).is_file() and read_run(place)
-            if there and there["status"] == "finished":
-                histories[plan.model] = there["history"]
-            else:
-                histories[plan.model] = run_recipe(plan, place, device, resume=resume)
+            histories[plan.model] = run_recipe(plan, folder / plan.model, device, resume)  # a finished one just ends
             run.save("curves.png", compared_curves(histories))
         run.finish(test_accuracy={name: history[-1]["test_accuracy"] for name, history in histories.items()})
     errors = ", ".join(f"{name} {100 - 100 * h[-1]['test_accuracy']:.2f} %" for name, h in histories.items())

@@ -350,8 +350,8 @@ def accumulate(parameter: Parameter | None, gradient: Array | None) -> None:
         parameter.accumulate(gradient)
 
 
-_TO_LAST = {ndim: (0, *range(2, ndim), 1) for ndim in range(3, 8)}
-_TO_FIRST = {ndim: (0, ndim - 1, *range(1, ndim - 1)) for ndim in range(3, 8)}
+_TO_LAST = {ndim: (0, *range(2, ndim), 1) for ndim in range(3, 65)}
+_TO_FIRST = {ndim: (0, ndim - 1, *range(1, ndim - 1)) for ndim in range(3, 65)}
 
 
 def channels_last(x: Array) -> Array:
