@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -34,6 +34,11 @@ def load_network(model: str, weights: Path | None = None, device: str = "cpu") -
         net = models.load(model, weights=weights, progress=progress)
     net.to(device)
     return net
+
+
+def weights_used(model: str, weights: Path | None) -> Path:
+    """The file that `load_network` takes the weights from: the one given, or the one that the name stands for."""
+    return weights if weights is not None else models.weights_of(model)
 
 
 def read_photo(path: Path, net: Network) -> Array:
@@ -94,12 +99,11 @@ def _widest(layer: Layer, shape: Shape) -> int:
 # Results
 
 
-def open_run(out: Path, *, seed: int, inputs: list[Path | None], **settings: Any) -> Run:
-    """The folder of a picture command; an earlier picture run in it is overwritten."""
+def open_run(out: Path, *, seed: int, inputs: Iterable[Path], **settings: Any) -> Run:
+    """The folder of a picture command, which records the hashes of `inputs`; an earlier run in it is overwritten."""
     run = Run(out, command=["minicnn", *sys.argv[1:]], settings=settings, seed=seed, exist="overwrite")
     for path in inputs:
-        if path is not None:
-            run.hash_input(path)
+        run.hash_input(path)
     return run
 
 
@@ -110,7 +114,7 @@ def photo_run(
     """What a command about one picture works with: (its folder, the network, the network's input (1, C, H, W))."""
     net = load_network(model, weights, device)
     x = read_photo(photo, net)
-    files = [photo, weights]
+    files = [photo, weights_used(model, weights)]
     with (
         open_run(out, seed=seed, inputs=files, model=model, device=device, **settings) as run,
         kernels.frozen_weights(),

@@ -51,6 +51,7 @@ def demo(out: Path, *, data: str | None = None, epochs: int | None = None, seed:
     with Run(out, command=command, settings=settings, seed=seed, exist="overwrite") as run:
         with loading() as progress:
             train_set, test_set = (load_data(name, split, progress=progress) for split in ("train", "test"))
+        run.note(train_set=train_set.fingerprint(), test_set=test_set.fingerprint())
         net, history = teach(train_set, test_set, count, seed)
         save_weights(net, run.path(WEIGHTS))
         run.record(WEIGHTS)

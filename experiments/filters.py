@@ -25,7 +25,7 @@ from minicnn.layers import Conv2d, Normalize
 from minicnn.network import Network
 from minicnn.parameter import to_host
 
-from .common import first_convolution, load_network, open_run
+from .common import first_convolution, load_network, open_run, weights_used
 
 ROWS, PLANES = 24, 32  # of a deeper layer no more filters, and planes of each, are drawn
 PANEL = 480  # the tiles of a network are enlarged to about this width, a tile to LARGEST at most
@@ -118,7 +118,8 @@ def command(
     panels = []
     for model, file in zip(models, files, strict=True):
         panels.append((model, filters(load_network(model, file), layer)))
-    with open_run(out, seed=seed, inputs=files, models=models, layer=layer) as run:
+    used = [weights_used(model, file) for model, file in zip(models, files, strict=True)]
+    with open_run(out, seed=seed, inputs=used, models=models, layer=layer) as run:
         run.save("filters.png", side_by_side(panels))
         run.finish(filters={f"{i} {name}": found.weights.shape for i, (name, found) in enumerate(panels)})
         found_text = "; ".join(f"{name} {caption(found)}" for name, found in panels)

@@ -55,7 +55,7 @@ from minicnn.pictures import to_picture
 from minicnn.run import Run
 from minicnn.schedules import Clock
 
-from .common import describe, load_network, open_run
+from .common import describe, load_network, open_run, weights_used
 from .occlusion import fill_colour
 
 RECIPES = ("clear", "simonyan", "plain")
@@ -191,7 +191,7 @@ def command(
     options = {"recipe": recipe, "steps": steps, "starts": starts}
     title = f"{name} of {net.name}, recipe {recipe}"
     settings = {"target": target, "layer": layer, "unit": unit, "device": device, **options}
-    with open_run(out, seed=seed, inputs=[weights], model=model, **settings) as run:
+    with open_run(out, seed=seed, inputs=[weights_used(model, weights)], model=model, **settings) as run:
         try:
             with Progress("climbing", steps) as bar:
                 images = visualize(

@@ -70,6 +70,11 @@ POINTS = ConvRule(
 CONV_RULES = (
     POINTS,
     ConvRule(
+        "pictures",
+        lambda c: 2 * c.filters <= c.lanes and max(c.output) <= 2 * c.lanes and c.images >= 2 * c.lanes,
+        "vectors of filters would be mostly empty, and vectors of pixels partly: vectors of pictures",
+    ),
+    ConvRule(
         "narrow",
         lambda c: 2 * c.filters <= c.lanes and c.stride[1] == 1 and c.output[1] > 4,
         "vectors of filters would be mostly empty: vectors of pixels instead",
@@ -90,7 +95,7 @@ GRADIENT_RULES = (
         lambda c: 2 * c.filters <= c.lanes and c.dilation[1] == 1,
         "vectors of filters would be mostly empty: vectors of taps instead",
     ),
-    *CONV_RULES[2:],
+    *CONV_RULES[3:],
 )
 
 
@@ -102,6 +107,6 @@ def choose_family(array: Any) -> str:
     raise AssertionError("the last rule holds always")
 
 
-def choose_conv(window: Window, *, gradient: bool = False) -> str:
-    """How the native family computes a convolution, or the gradient of its filters."""
-    return next(rule.kernel for rule in (GRADIENT_RULES if gradient else CONV_RULES) if rule.holds(window))
+def choose_conv(window: Window, rules: tuple[ConvRule, ...] = CONV_RULES) -> str:
+    """How the native family computes a convolution or, by the other table, the gradient of its filters."""
+    return next(rule.kernel for rule in rules if rule.holds(window))

@@ -69,7 +69,7 @@ def load_checkpoint(path: Path, net: Layer, optimizer: Optimizer, *, settings: A
             optimizer.load_state_dict(part(tensors, "optimizer."))
             net.load_random_states(run["random"])
             return RunState(**run["state"])
-    except (MinicnnError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (MinicnnError, KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
         raise MinicnnError(f"{path}: does not fit this run, or is damaged ({error})") from None
     raise MinicnnError(f"{path}: this run was started with other settings: {other}")
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class MinicnnError(ValueError):
     """Bad input. The command line prints its text in one line and exits with status 2."""
+
+
+# What a terminal obeys rather than shows: control characters, other ends of lines, changes of the direction of text.
+_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    r"""A text that comes from a file, with escapes (`\x1b`) for the characters that a terminal obeys."""
+    return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,8 @@ class Optimizer:
         self.lr, self.weight_decay, self.decay_all, self.steps = lr, weight_decay, decay_all, 0
         pack(self.parameters)
         self._state: dict[str, list[Array]] = {}
+        self._place: list[Any] = []  # of the parameters, when their stretches were looked for last
+        self._found: list[Stretch] = []
 
     def zero_grad(self) -> None:
         """Set every gradient to 0."""
@@ -79,7 +82,12 @@ class Optimizer:
             self._state[name] = arrays
 
     def _stretches(self) -> list[Stretch]:
-        return stretches(self.parameters, self.weight_decay, decay_all=self.decay_all)
+        """The stretches of `parameters`; found anew where one has moved or decays otherwise."""
+        place = [self.weight_decay, self.decay_all, *((p.flat, p.offset, p.decay) for p in self.parameters)]
+        if place != self._place:
+            self._place = place
+            self._found = stretches(self.parameters, self.weight_decay, decay_all=self.decay_all)
+        return self._found
 
     def _views(self, arrays: list[Array]) -> list[tuple[str, Array]]:
         """Each parameter's name (its number, where it has none) with its part of the state arrays."""

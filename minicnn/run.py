@@ -92,11 +92,13 @@ class Run:
         if error is None:
             self.finish()
             return
-        self._record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        self._record["error"] = " ".join(f"{type(error).__name__}: {error}".split())
+        interrupted = isinstance(error, KeyboardInterrupt)
+        self._record["status"] = "interrupted" if interrupted else "failed"
+        if not interrupted:  # which says all there is to say
+            self._record["error"] = " ".join(f"{type(error).__name__}: {error}".split())
         with contextlib.suppress(MinicnnError, OSError):  # a full disk, say: the error under way matters more
             self._write()
-            if not (self.resumed and isinstance(error, KeyboardInterrupt)):
+            if not (self.resumed and interrupted):
                 self._withdraw()
 
     def note(self, **values: Any) -> None:
@@ -197,7 +199,7 @@ def read_run(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise MinicnnError(f"{folder}: holds no run: there is no {RECORD}") from error
     except OSError as error:
         raise MinicnnError(f"{path}: cannot be read: {reason(error)}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MinicnnError(f"{path}: damaged: {error}") from error
     if not isinstance(record, dict):
         raise MinicnnError(f"{path}: damaged: expected an object, got {type(record).__name__}")

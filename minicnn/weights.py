@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,15 +11,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import checkpoint
-from .errors import MinicnnError, nearest
+from .errors import MinicnnError, nearest, printable
 from .files import write_bytes
-from .layers import Layer
+from .layers import Layer, Normalize
+from .layers.norm import BatchNorm
 from .network import Network
 from .onnx_file import read_onnx
 from .parameter import Buffer, Parameter, to_host
-from .pth import is_torch, read_pth
+from .pth import from_bfloat16, is_torch, read_pth
 
 FORMAT = "minicnn weights 1"  # the only key of the file's metadata: safetensors writes several in any order
+LACKING = (TypeError, AttributeError)  # what safetensors raises of numbers that NumPy lacks
 TORCH_SUFFIXES = (".pth", ".pt", ".tar")
 
 
@@ -57,20 +59,19 @@ class WeightsFile:
         candidates = [ours, *(dict(origin.tensors) for origin in origins)]
         return max(candidates, key=lambda names: len(self.tensors.keys() & set(names.values())))
 
-    def state(self, net: Layer, origins: Sequence[Origin] = (), *, keep: Collection[str] = ()) -> dict[str, Any]:
-        """The tensors under the network's paths; those of `keep`, and the preprocessing, as the network has them.
+    def state(self, net: Layer, origins: Sequence[Origin] = (), *, keep: Collection[str] = ()) -> dict[str, np.ndarray]:
+        """The tensors under the network's paths, without those of `keep`, and those that such a file never has.
 
         Raises MinicnnError that names the tensor which is missing, extra or of another shape.
         """
         targets, names = _targets(net), self.names(net, origins)
         dropped = {name for origin in origins if dict(origin.tensors) == names for name in origin.dropped}
-        state: dict[str, Any] = {}
+        state: dict[str, np.ndarray] = {}
         for path, target in targets.items():
             if path in keep or path not in names:
-                state[path] = target.value
                 continue
             there = names[path]
-            called = there if there == path else f"{there} ({path} here)"
+            called = _called(there, path)
             if there not in self.tensors:
                 extra = self.tensors.keys() - set(names.values()) - dropped
                 raise self.error(f"{called} {target.shape} is missing{nearest(there, sorted(extra))}")
@@ -92,11 +93,20 @@ class WeightsFile:
 def save_weights(net: Layer, path: str | Path, *, dtype: Any = np.float32) -> None:
     """Write parameters and buffers to a safetensors file, float32 or float16; whole or not at all.
 
-    A Network's number of classes and their names are written beside them.
+    A Network's number of classes and their names are written beside them. Raises MinicnnError that names the tensor
+    which has a number too large for the dtype.
     """
     from safetensors.numpy import save
 
-    tensors = {name: to_host(a).astype(dtype) for name, a in net.state_dict().items()}
+    tensors = {}
+    for name, a in net.state_dict().items():
+        here = to_host(a)
+        tensors[name] = _as(here, np.dtype(dtype))
+        if np.isinf(tensors[name]).sum() > np.isinf(here).sum():
+            raise MinicnnError(
+                f"{path}: weights: not written: {name} has a number beyond {np.finfo(dtype).max:.5g}, "
+                f"the largest of {np.dtype(dtype)}"
+            )
     said: dict[str, Any] = {}
     if isinstance(net, Network):
         said = {"num_classes": net.output_shape(net.input_shape)[0], "class_names": net.class_names}
@@ -114,9 +124,14 @@ def load_weights(net: Layer, path: str | Path, origins: Sequence[Origin] = (), *
 
 def put_weights(net: Layer, file: WeightsFile, origins: Sequence[Origin] = (), *, keep: Collection[str] = ()) -> None:
     """`load_weights` of a file that was read before."""
-    state = file.state(net, origins, keep=keep)
+    found, names = file.state(net, origins, keep=keep), file.names(net, origins)
+    for path, layer in net.nodes():
+        for name in (*layer.own_parameters(), *layer.own_buffers()):
+            tensor = f"{path}.{name}".lstrip(".")
+            if tensor in found and (wrong := _wrong(layer, name, found[tensor])):
+                raise file.error(f"{_called(names[tensor], tensor)} {wrong}")
     try:
-        net.load_state_dict(state)
+        net.load_state_dict({path: target.value for path, target in _targets(net).items() if path not in found} | found)
     except MinicnnError as error:
         raise MinicnnError(f"{file.path}: {error}") from None
     if isinstance(net, Network) and file.classes is not None and file.classes.names and not keep:
@@ -150,6 +165,38 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     return _read(path)[1]
 
 
+def _called(there: str, here: str) -> str:
+    """A tensor by its name in a file, and its name here where that is another."""
+    return there if there == here else f"{there} ({here} here)"
+
+
+def _as(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The values in another dtype; what that cannot hold is infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(dtype)
+
+
+def _wrong(layer: Layer, name: str, values: np.ndarray) -> str:
+    """What is wrong with the numbers for a tensor of a layer; "" for nothing. They are gone over once, not copied."""
+    if values.dtype.kind != "f":
+        return ""  # which `load_state_dict` refuses
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = values.sum(dtype=np.float32)
+    if not np.isfinite(total):  # as it is where one of them is not; or where all are, but the sum is too large
+        bad = values.size - np.isfinite(_as(values, np.dtype(np.float32))).sum()
+        if bad:
+            return f"has {bad:,} of {values.size:,} numbers that are NaN, infinite or too large for float32"
+    if isinstance(layer, BatchNorm) and name == "running_var" and values.min() < 0:
+        return f"has a variance of {values.min():.3g}, expected 0 or more"
+    if isinstance(layer, Normalize) and name in ("std", "scale") and values.min() <= 0:
+        return f"has {values.min():.3g}, expected more than 0"
+    if isinstance(layer, Normalize) and name == "order":
+        ways = [list(range(len(values))), list(range(len(values)))[::-1]]
+        if values.tolist() not in ways:
+            return f"has {values.tolist()}, expected an order of the colours: {' or '.join(map(str, ways))}"
+    return ""
+
+
 def _targets(net: Layer) -> dict[str, Parameter | Buffer]:
     return {**net.named_parameters(), **net.named_buffers()}
 
@@ -162,13 +209,31 @@ def _read(path: str | Path, *, tensors: bool = True) -> tuple[dict[str, str], di
         raise MinicnnError(f"{path}: no such weights file")
     try:
         with safe_open(str(path), "numpy") as file:
-            found = {name: file.get_tensor(name) for name in file.keys() if tensors}  # noqa: SIM118
-            for name, tensor in found.items():
-                if tensor.dtype.kind == "V":  # bfloat16, where another library has taught it to NumPy
-                    raise TypeError(f"{name} is {tensor.dtype}")
+            found = dict(_tensors(file, path)) if tensors else {}
             return file.metadata() or {}, found
-    except (OSError, SafetensorError, TypeError, ValueError) as error:  # TypeError: numbers that NumPy lacks, bfloat16
+    except (OSError, SafetensorError, ValueError, *LACKING) as error:
         raise MinicnnError(f"{path}: not a safetensors file that NumPy can read ({error})") from None
+
+
+def _tensors(file: Any, path: str | Path) -> Iterator[tuple[str, np.ndarray]]:
+    """The tensors of an open safetensors file, which is whole: bfloat16, which NumPy lacks, is read from its bytes.
+
+    The file begins with the length of the header (8 bytes) and the header, in JSON; offsets count behind it.
+    """
+    with open(path, "rb") as bytes_of:
+        length = int.from_bytes(bytes_of.read(8), "little")
+        header = json.loads(bytes_of.read(length))
+    for name in file.keys():  # noqa: SIM118
+        said = header[name]
+        if said["dtype"] == "BF16":
+            begin, end = said["data_offsets"]
+            numbers = np.fromfile(path, "<u2", (end - begin) // 2, offset=8 + length + begin)
+            yield name, from_bfloat16(numbers).reshape(said["shape"])
+            continue
+        tensor = file.get_tensor(name)
+        if tensor.dtype.kind == "V":  # of eight bits, say, where another library has taught it to NumPy
+            raise TypeError(f"{name} is {tensor.dtype}")
+        yield name, tensor
 
 
 def _classes(metadata: dict[str, str], path: str | Path) -> Classes | None:
@@ -181,6 +246,6 @@ def _classes(metadata: dict[str, str], path: str | Path) -> Classes | None:
             raise ValueError(f"{number!r} classes with {len(names)} names")
         if not all(isinstance(name, str) for name in names):
             raise ValueError("names of classes that are no text")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise MinicnnError(f"{path}: what it says of its classes is damaged ({error})") from None
-    return Classes(number, names)
+    return Classes(number, tuple(map(printable, names)))

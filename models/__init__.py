@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,18 +105,19 @@ def load(
 
     `name` is an architecture's or one of the catalogue's. The file is a .safetensors, .pth or .onnx, its names ours or
     those that the family knows; without one, the weights that come with minicnn, or the catalogue's, fetched where they
-    are not on this machine (`progress` hears of it). The network has as many classes as the file. `head=False` loads
-    all but the layers whose size is the number of classes, which are drawn anew: for `num_classes=` of one's own.
-    Raises MinicnnError where the file does not fit, and says which weights there are when there are none for `name`.
+    are not on this machine (`progress` hears of it). The network has as many classes as the file, and is fed as it
+    says, else as the catalogue says of this very file, else as of `name`. `head=False` loads all but the layers whose
+    size is the number of classes, which are drawn anew, and their classes have no names: for `num_classes=` of one's
+    own. Raises MinicnnError where the file does not fit, and says which weights there are when there are none.
     """
     from minicnn.weights import put_weights, read_weights
 
-    entry = catalogue.entries().get(name)
-    model = entry.network if entry else name
+    named = catalogue.entries().get(name)
+    model = named.network if named else name
     _maker(model)
     file = read_weights(weights if weights is not None else weights_of(name, progress=progress))
-    if name in ARCHITECTURES and weights is not None:
-        entry = catalogue.entry_of(file.path, model)  # the name alone says nothing of how this file's pictures are fed
+    known = named if weights is None else catalogue.entry_of(file.path, model)
+    entry = known or named
     last = head_of(model, **options)
     if head and last and "num_classes" not in options:
         number = file.classes.number if file.classes else _classes_in(file, architecture(model, **options), model, last)
@@ -130,9 +132,26 @@ def load(
         generator = np.random.default_rng(0)
         for path in last:
             net.named_parameters()[path].initialize(generator)
+        if last:
+            net.class_names = ()
     put_weights(net, file, origins, keep=() if head else last)
+    if named and not known:
+        _warn_of_another_way(named, name, file)
     net.eval()
     return net
+
+
+def _warn_of_another_way(entry: catalogue.Entry, name: str, file: WeightsFile) -> None:
+    """Warn where a file does not say how its pictures are fed, and `name` could mean weights that are fed otherwise."""
+    if name not in ARCHITECTURES or "normalize.mean" in file.tensors:
+        return
+    for other in catalogue.entries().values():
+        if other.network == name and other.feeding != entry.feeding:
+            warnings.warn(
+                f"{file.path}: does not say how its pictures are fed; they are fed as {name} stands for "
+                f"({entry.feeding}), and would be otherwise by the name {other.name} ({other.feeding})",
+                stacklevel=3,
+            )
 
 
 def head_of(model: str, **options: Any) -> tuple[str, ...]:
@@ -159,7 +178,7 @@ def _check_head(file: WeightsFile, net: Network, last: Sequence[str], origins: S
         if there is not None and there.shape[1:] == wanted[1:] and there.shape[:1] != wanted[:1]:
             raise file.error(
                 f"{names[path]} has shape {there.shape}, expected {wanted}; "
-                f"load(…, num_classes={wanted[0]}, head=False) takes all but the head"
+                "`weights convert --without-head`, in Python head=False, takes all but the head"
             )
 
 

@@ -63,6 +63,13 @@ class Entry:
         """Whether it can be fetched: from somewhere, and so that a wrong file would be noticed."""
         return bool(self.urls and self.sha256)
 
+    @property
+    def feeding(self) -> str:
+        """How a network is fed that has these weights, as people read it."""
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
+        colours = f"{'BGR' if self.bgr else 'RGB'} from 0 to {self.scale:g}"
+        return f"{colours}, mean {mean}, std {std}, {self.input}×{self.input} of {self.resize}"
+
     def prepare(self, net: Network) -> None:
         """Set how a network is fed: the size of its pictures, mean, std, scale and order of colours."""
         normalize = net.layer("normalize")
@@ -106,7 +113,7 @@ def find(entry: Entry, *, check: bool = True) -> Path | None:
                 if check and not sha256(path).startswith(entry.sha256):
                     raise MinicnnError(
                         f"{path}: not used: its SHA-256 is {sha256(path)}, that of {entry.name} {entry.sha256}; "
-                        "remove the file, or load it by its path"
+                        f"remove the file, or use it all the same by `--model {entry.name} --weights {path}`"
                     )
                 return path
     return None

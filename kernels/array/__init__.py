@@ -27,5 +27,8 @@ from .pad import zero_pad2d_backward, zero_pad2d_forward
 from .relu import leaky_relu_backward, leaky_relu_forward, relu_backward, relu_forward
 from .scale import scale_backward, scale_forward
 from .softmax_cross_entropy import softmax_cross_entropy_backward, softmax_cross_entropy_forward
+from .turn import turn
 
-__all__ = [name for name in dir() if name == "add" or name.endswith(("_forward", "_backward", "_step", "_moments"))]
+__all__ = [
+    name for name in dir() if name in ("add", "turn") or name.endswith(("_forward", "_backward", "_step", "_moments"))
+]

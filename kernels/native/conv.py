@@ -14,7 +14,7 @@ from math import gcd
 from typing import Any, NamedTuple
 
 from ..backend import Array, workspace
-from ..choosing import Window, choose_conv
+from ..choosing import GRADIENT_RULES, Window, choose_conv
 from ..frozen import derived
 from ..geometry import Padding2d, Pair, conv_output_size
 from .arguments import address, empty, floats, place
@@ -54,6 +54,7 @@ class Filters(ctypes.Structure):
 conv_direct = function("conv_direct", "pp")
 conv_points = function("conv_points", "pp")
 conv_narrow = function("conv_narrow", "pp")
+conv_pictures = function("conv_pictures", "pp")
 conv_winograd = function("conv_winograd", "ppp")
 pack_filters = function("pack_filters", "pp")
 winograd_make = function("winograd_make", "pp")
@@ -158,6 +159,8 @@ def convolve(part: Part, x: Array, gate: Array | None, w: Array, b: Array | None
     use = (part.kernel == "winograd", part.w, bytes(part.filters))  # of w: as it lies or flipped, and which group
     if part.kernel == "narrow":
         conv_narrow(place, which)
+    elif part.kernel == "pictures":
+        conv_pictures(place, which)
     elif part.kernel == "winograd":
         transformed = derived(w, use, lambda: prepared(winograd_make, 36 * conv.c * conv.f, which))
         conv_winograd(place, which, address(transformed))
@@ -223,7 +226,7 @@ def planned(
     for g in range(groups):
         starts = {"x": g * Cg, "y": g * Fg, "w": g * Fg * Cg * KH * KW, "bias": g * Fg}
         plan.forward.append(Part(choose_conv(window), conv, filters, **starts))
-        plan.gradient.append(Part(choose_conv(window, gradient=True), conv, filters, **starts))
+        plan.gradient.append(Part(choose_conv(window, GRADIENT_RULES), conv, filters, **starts))
         for rows in phases(H, OH, KH, stride[0], padding[0][0], dilation[0]):
             for columns in phases(W, OW, KW, stride[1], padding[1][0], dilation[1]):
                 plan.backward.append(transposed(conv, filters, rows, columns, g, lanes))

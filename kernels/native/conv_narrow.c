@@ -43,8 +43,6 @@ static void copy_turned(const Narrow *t, long image, long top, long left, long r
     }
 }
 
-typedef float quad __attribute__((vector_size(16)));
-
 /* (F, pixels) to (many, F), the loop over the filters unrolled: four at once are one store. */
 static void turn_back(const float *from, long pixels, long many, long filters, float *y, long yx) {
 #define TURN(F) \

@@ -23,6 +23,7 @@
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef float quad __attribute__((vector_size(16)));
 typedef vec uvec __attribute__((aligned(4), may_alias)); /* a vector anywhere in memory */
 
 #define INLINE static inline __attribute__((always_inline))

@@ -30,6 +30,7 @@ from .pad import zero_pad2d_backward, zero_pad2d_forward
 from .relu import leaky_relu_backward, leaky_relu_forward, relu_backward, relu_forward
 from .scale import scale_backward, scale_forward
 from .softmax_cross_entropy import softmax_cross_entropy_backward, softmax_cross_entropy_forward
+from .turn import turn
 
 __all__ = [
     "adam_step",
@@ -68,6 +69,7 @@ __all__ = [
     "softmax_forward",
     "tanh_backward",
     "tanh_forward",
+    "turn",
     "zero_pad2d_backward",
     "zero_pad2d_forward",
 ]

@@ -9,10 +9,13 @@ import functools
 import importlib
 import io
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+
+from minicnn.errors import MinicnnError, printable
 
 COMMANDS = {
     "demo": ("minicnn.experiments.demo", "Train a network on handwriting and look inside it."),
@@ -70,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × and → shows ? for them
+    warnings.formatwarning = lambda message, *_, **__: _line(str(message))
     words = [word for word in arguments if not word.startswith("-")]
     app(words)(arguments, prog_name="minicnn")
 
@@ -121,8 +125,6 @@ def _command(module: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> None:
-        from minicnn.errors import MinicnnError
-
         try:
             _check_kernels()
             function(*args, **options)
@@ -141,7 +143,6 @@ def _command(module: str) -> Callable[..., Any]:
 def _check_kernels() -> None:
     """Raise MinicnnError when MINICNN_KERNELS, or another variable that the kernels read, makes no sense."""
     from minicnn import kernels
-    from minicnn.errors import MinicnnError
 
     try:
         kernels.choose("conv2d_forward")
@@ -153,5 +154,10 @@ def _stop(text: str, status: int) -> None:
     """Print one line and exit; with --debug the exception goes on instead."""
     if _debug:
         raise
-    print("minicnn: " + " ".join(text.split()), file=sys.stderr)
+    print(_line(text), end="", file=sys.stderr)
     raise typer.Exit(status)
+
+
+def _line(text: str) -> str:
+    """What the command line says of an error: one line, on which a terminal finds nothing to obey."""
+    return f"minicnn: {printable(' '.join(text.split()))}\n"

@@ -11,17 +11,19 @@ from PIL import Image
 from rich.console import Console
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from .. import kernels, models
 from ..boxes import beside, framed
 from ..errors import MinicnnError
-from ..experiments.common import load_network, open_run, read_photo
+from ..experiments.common import load_network, open_run, read_photo, weights_used
 from ..figures import labelled_row, probability_bars
 from ..kernels.backend import Array
 from ..network import Network, Prediction
 from ..parameter import to_host
 from ..pictures import to_picture
 from .options import Device, Model, Weights
+from .progress import counted
 
 DEFAULT = "squeezenet1_0"
 
@@ -51,7 +53,7 @@ def command(
             for seen in classified(net, photos, top):
                 show(seen)
             return
-        files = [*dict.fromkeys(photos), weights]
+        files = [*dict.fromkeys(photos), weights_used(model, weights)]
         with open_run(out, seed=0, inputs=files, model=model, top=top, device=device) as run:
             found = []
             for seen, name in zip(classified(net, photos, top), file_names(photos), strict=True):
@@ -59,7 +61,7 @@ def command(
                 run.save(name, draw(seen))
                 found.append({"photo": seen[0], "picture": name, "classes": [p._asdict() for p in seen[2]]})
             run.finish(photos=found)
-    print(f"{len(found)} picture{'s' * (len(found) > 1)} and run.json are in {out}")
+    print(f"{counted(len(found), 'picture')} and run.json are in {out}")
 
 
 def classified(net: Network, photos: list[Path], top: int) -> Iterator[Seen]:
@@ -80,7 +82,7 @@ def show(seen: Seen) -> None:
     table.add_column(overflow="fold")
     for guess in best:
         bar = ProgressBar(total=1, completed=guess.probability, width=24)
-        table.add_row(f"{100 * guess.probability:.1f} %", bar, guess.name)
+        table.add_row(f"{100 * guess.probability:.1f} %", bar, Text(guess.name))  # as it is: [cat] is no markup
     console.print(table, highlight=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -13,16 +13,17 @@ from .. import kernels
 from ..data import Batches, Dataset
 from ..data import load as load_data
 from ..errors import MinicnnError
-from ..experiments.common import load_network, open_run, pictures_at_once
+from ..experiments.common import load_network, open_run, pictures_at_once, weights_used
 from ..models.imagenet import NAMES
 from ..network import Network
+from ..run import Run
 from ..training import to_device
 from .options import Device, Weights
-from .progress import Progress, loading
+from .progress import Progress, counted, loading
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="Name of a network.")],
+    model: Annotated[str, typer.Argument(help="Name of a network, or of weights.")],
     data: Annotated[str, typer.Option("--data", "-d", help="mnist, cifar10, digits, or a folder of pictures.")],
     weights: Weights = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for run.json.")] = None,
@@ -34,18 +35,23 @@ def command(
 ) -> None:
     """Measure a network's accuracy: the share of pictures whose class is the first guess, and among the first five.
 
-    In a folder a picture's class is its sub-folder, or the WordNet id or name that the file's name begins with.
+    In a folder a picture's class is its sub-folder, called by the class's name or its WordNet id, or, where there are
+    none, the WordNet id that the file's name begins with.
     """
     net = load_network(model, weights, device)
     pictures = pictures_for(net, data, split)
     batch_size = batch_size or min(100, pictures_at_once(net, net.input_shape))
-    settings = {"model": model, "data": data, "split": split, "batch_size": batch_size, "device": device}
-    folder = nullcontext() if out is None else open_run(out, seed=0, inputs=[weights], **settings)
+    folder: AbstractContextManager[Run | None] = nullcontext()
+    if out is not None:
+        settings = {"model": model, "data": data, "split": split, "batch_size": batch_size, "device": device}
+        settings["test_set"] = pictures.fingerprint()
+        folder = open_run(out, seed=0, inputs=[weights_used(model, weights)], **settings)
     with folder as run, kernels.frozen_weights():
         top1, top5 = accuracies(net, Batches(pictures, batch_size, shuffle=False))
         if run is not None:
             run.finish(top1=top1, top5=top5, pictures=len(pictures))
-    print(f"{model} on {pictures.name}, {len(pictures):,} pictures: top-1 {100 * top1:.1f} %, top-5 {100 * top5:.1f} %")
+    count = counted(len(pictures), "picture")
+    print(f"{model} on {pictures.name}, {count}: top-1 {100 * top1:.1f} %, top-5 {100 * top5:.1f} %")
 
 
 def pictures_for(net: Network, data: str, split: str) -> Dataset:

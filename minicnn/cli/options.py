@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
-Model = Annotated[str, typer.Option("--model", "-m", help="Name of a network.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="Name of a network, or of weights.")]
 Weights = Annotated[
-    Path | None, typer.Option("--weights", "-w", help="A .safetensors, .pth or .onnx file (default: by name).")
+    Path | None, typer.Option("--weights", "-w", help="A .safetensors, .pth or .onnx file (default: the model's own).")
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same pictures.")]

@@ -13,6 +13,11 @@ from ..layers import Layer
 from ..training import Callback
 
 
+def counted(number: int, what: str) -> str:
+    """How many there are, in words: "1 picture", "1,000 pictures"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 class Progress:
     """A bar over `total` steps. Use as a context manager; `update(done, text)`, `print(line)`.
 

@@ -24,7 +24,7 @@ from ..schedules import from_config as make_schedule
 from ..training import Evaluate, train
 from ..weights import save_weights
 from .options import Device
-from .progress import Progress, ShowTraining, loading
+from .progress import Progress, ShowTraining, counted, loading
 
 LOG = "log.txt"
 MEMORY = 1 << 30  # bytes of pictures that are decoded before the training begins
@@ -127,7 +127,7 @@ class Training:
     def run(self, run: Run) -> RunState:
         """Train, with the checkpoint and the log in the run's folder."""
         plan, data = self.plan, self.batches.dataset
-        print(f"{plan.model}: {self.net.num_parameters():,} parameters; {data.name}: {len(data):,} pictures")
+        print(f"{plan.model}: {self.net.num_parameters():,} parameters; {data.name}: {counted(len(data), 'picture')}")
         if run.path(CHECKPOINT).exists():
             print(f"going on from {run.path(CHECKPOINT)}")
         with Log(run, plan.epochs, len(self.batches)) as log:
@@ -148,7 +148,7 @@ def decoded(dataset: Dataset) -> Dataset:
     size = prod(dataset.images.shape)
     if isinstance(dataset.images, np.ndarray) or size > MEMORY:
         return dataset
-    print(f"{dataset.name}: decoding {len(dataset):,} pictures, {size / 1e6:.0f} MB")
+    print(f"{dataset.name}: decoding {counted(len(dataset), 'picture')}, {size / 1e6:.0f} MB")
     return dataset.in_memory()
 
 

@@ -173,10 +173,10 @@ def _wordnet_id(path: Path) -> str:
 
 
 def _class_name(key: str, path: Path) -> str:
-    """What the file's name says after its WordNet id, unless that is a number; otherwise the key itself."""
+    """What the file's name says after its WordNet id, unless that is a number; else the key, underscores as spaces."""
     match = WORDNET_ID.match(path.stem)
     words = match[2] if match and match[1] == key else None
-    return words.replace("_", " ") if words and not words.isdigit() else key
+    return (words if words and not words.isdigit() else key).replace("_", " ")
 
 
 def _decoded(paths: list[Path]) -> np.ndarray:

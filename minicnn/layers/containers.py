@@ -13,7 +13,7 @@ from ..errors import MinicnnError
 from ..kernels.backend import Array, get_array_module
 from .activations import ReLU
 from .conv import Conv2d
-from .fusion import ALONE, Fusion, fusion_of, plain, separate
+from .fusion import ALONE, LONGEST, fusion_of, plain, separate
 from .layer import Layer, Remember, Shape, add_gradients, channels_first
 from .linear import Linear
 from .norm import BatchNorm2d
@@ -85,6 +85,8 @@ class Container(Layer):
         self, name: str, x: Array, wanted: set[str], remember: Remember, need_y: bool = True, **fused: Any
     ) -> tuple[Array | None, dict[str, Array]]:
         """`trace` of one child; what is found is named relative to this container."""
+        if not wanted:
+            return self._children[name].trace(x, {""}, remember, **fused)
         inner = below(name, wanted)
         y, found = self._children[name].trace(x, inner | {""} if need_y or name in wanted else inner, remember, **fused)
         found = {f"{name}.{path}": activation for path, activation in found.items()}
@@ -96,6 +98,8 @@ class Container(Layer):
         self, name: str, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool, **fused: Any
     ) -> Array | None:
         """`inject` into one child, with the gradients that are meant for it and for the layers inside it."""
+        if not grads:
+            return self._children[name].inject(dy, grads, need_dx, need_dparams, **fused)
         dy = self.added(name, dy, grads)
         inner = {path: grads[f"{name}.{path}"] for path in below(name, grads)}
         return self._children[name].inject(dy, inner, need_dx, need_dparams, **fused)
@@ -145,31 +149,30 @@ class Chain(Container):
         wanted = wanted - {""}
         asked = [i for i, name in enumerate(names) if name in wanted or below(name, wanted)] if wanted else []
         depth = len(names) if need_y else 1 + max(asked, default=-1)  # run no deeper than the deepest layer asked for
-        for name in names:
-            self._children[name].forget()
+        layers = [self._children[name] for name in names]
+        for layer in layers:
+            layer.forget()
         self._groups = ()
         y: Array | None = x
         done = 0
         while done < depth:
-            fusion = self.fusion(names[done:depth], wanted, remember)
-            name, *behind = group = tuple(names[done : done + fusion.size])
-            done += len(group)
+            fusion = fusion_of(layers[done : min(done + LONGEST, depth)], remember)
+            if fusion.size > 1 and self.inside(names[done : done + fusion.size], wanted):
+                fusion = ALONE
+            start, done = done, done + fusion.size
+            group = tuple(names[start:done])
             fused = fusion.options if done < len(names) else {**fusion.options, **at_end}
-            y, more = self.trace_child(name, y, wanted, remember, need_y or done < depth or bool(behind), **fused)
+            needed = need_y or done < depth or fusion.size > 1
+            y, more = self.trace_child(group[0], y, wanted, remember, needed, **fused)
             found.update(more)
-            if behind and y is not None:
+            if fusion.size > 1 and y is not None:
                 if group[-1] in wanted:
                     found[group[-1]] = y
-                relu = self._children[group[-1]]
-                if remember and isinstance(self._children[name], Conv2d) and isinstance(relu, ReLU):
+                relu = layers[done - 1]
+                if remember and isinstance(layers[start], Conv2d) and isinstance(relu, ReLU):
                     relu.rectified(y, remember)
             self._groups += (group,)
         return y, found
-
-    def fusion(self, names: Sequence[str], wanted: set[str] | Grads, remember: Remember) -> Fusion:
-        """How many of these layers can run as one, and by which options."""
-        fusion = fusion_of([self._children[name] for name in names[:3]], remember)
-        return ALONE if fusion is not ALONE and self.inside(names[: fusion.size], wanted) else fusion
 
     def inside(self, group: Sequence[str], wanted: set[str] | Grads) -> bool:
         """Whether any of the names lies inside a group, where one kernel computes all of it: its end may be named."""
@@ -180,29 +183,39 @@ class Chain(Container):
 
     def inject_chain(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool) -> Array | None:
         names = self.chain()
-        first = 0 if need_dx else next((i for i, n in enumerate(names) if self._children[n].parameters()), len(names))
+        first = 0 if need_dx else next((i for i, n in enumerate(names) if self._children[n].learns()), len(names))
         start = len(names)  # without dx, nothing before the first parameter needs a gradient
         ran = sum(len(group) for group in self._groups)
         for group in reversed((*self._groups, *((name,) for name in names[ran:]))):
-            head, *behind = group
             start -= len(group)
             if start < first:
                 break
             fused: dict[str, Any] = {}
-            together = not self.inside(group, grads) and all(plain(self._children[name]) for name in behind)
-            if behind and together:
-                dy = self.added(behind[-1], dy, grads)
-                fused = {} if dy is None else self.gate(group)
-            elif behind:
-                self.separate_group(group)
-                for name in reversed(behind):
-                    dy = self.inject_child(name, dy, grads, True, need_dparams)
+            together: tuple[Layer, ...] = ()
+            if len(group) > 1:
+                dy, fused, together = self.behind(group, dy, grads, need_dparams)
             arrived = dy is not None
-            dy = self.inject_child(head, dy, grads, need_dx or start > first, need_dparams, **fused)
-            if together and arrived:
-                for name in behind:
-                    self._children[name].used()
+            dy = self.inject_child(group[0], dy, grads, need_dx or start > first, need_dparams, **fused)
+            if arrived:
+                for layer in together:
+                    layer.used()
         return dy if need_dx else None
+
+    def behind(
+        self, group: tuple[str, ...], dy: Array | None, grads: Grads, need_dparams: bool
+    ) -> tuple[Array | None, dict[str, Any], tuple[Layer, ...]]:
+        """dy at the first layer of a group, its kernel's options, and the layers that this kernel goes back through.
+
+        They are all behind the first, or none: where a gradient is meant for one, or one goes by a rule of its own.
+        """
+        behind = tuple(self._children[name] for name in group[1:])
+        if all(map(plain, behind)) and not self.inside(group, grads):
+            dy = self.added(group[-1], dy, grads)
+            return dy, {} if dy is None else self.gate(group), behind
+        self.separate_group(group)
+        for name in reversed(group[1:]):
+            dy = self.inject_child(name, dy, grads, True, need_dparams)
+        return dy, {}, ()
 
     def gate(self, group: tuple[str, ...]) -> dict[str, Any]:
         """What a ReLU remembers, for the kernel of the convolution before it, which goes back through both."""

@@ -36,6 +36,7 @@ FUSIONS: tuple[tuple[type[Layer], ...], ...] = (
 )
 ALONE = Fusion(1, {})
 HEADS = {types[0] for types in FUSIONS}
+LONGEST = max(map(len, FUSIONS))
 
 _off: ContextVar[bool] = ContextVar("unfused", default=False)
 
@@ -61,7 +62,7 @@ def separate(remember: Remember, norm: bool) -> bool:
 def fusion_of(layers: Sequence[Layer], remember: Remember) -> Fusion:
     """What the first row of the table says that these layers begin with. A container counts as the layer it ends in."""
     _, head = layers[0].end()
-    if type(head) not in HEADS or separate(remember, isinstance(head, BatchNorm2d)):
+    if type(head) not in HEADS or len(layers) == 1 or separate(remember, isinstance(head, BatchNorm2d)):
         return ALONE
     for types in FUSIONS:
         behind = layers[1 : len(types)]

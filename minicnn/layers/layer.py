@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -225,6 +226,12 @@ class Layer:
         """Every parameter in the order of the layers."""
         return list(self.named_parameters().values())
 
+    def learns(self) -> bool:
+        """Whether there is a parameter in this layer, or in one inside."""
+        return any(isinstance(value, Parameter) for value in vars(self).values()) or any(
+            child.learns() for child in self.children().values()
+        )
+
     def num_parameters(self) -> int:
         """How many numbers the layer, with the layers inside, learns."""
         return sum(p.size for p in self.own_parameters().values()) + sum(
@@ -357,7 +364,12 @@ _TO_FIRST = {ndim: (0, ndim - 1, *range(1, ndim - 1)) for ndim in range(3, 65)}
 def channels_last(x: Array) -> Array:
     """(N, C, H, W) -> contiguous (N, H, W, C); free where the memory already lies so, as it does between layers."""
     axes = _TO_LAST.get(x.ndim)
-    return get_array_module(x).ascontiguousarray(x if axes is None else x.transpose(axes))
+    y = x if axes is None else x.transpose(axes)
+    if y.flags.c_contiguous:
+        return y
+    if x.flags.c_contiguous:
+        return kernels.turn(x.reshape(*x.shape[:2], prod(x.shape[2:]))).reshape(y.shape)
+    return get_array_module(x).ascontiguousarray(y)
 
 
 def channels_first(y: Array) -> Array:

@@ -9,7 +9,7 @@ from .. import kernels
 from ..initialization import he_normal, zeros
 from ..kernels.backend import Array
 from ..parameter import Init, Parameter
-from .layer import Layer, Remember, Shape, accumulate, channels_first, channels_last, places
+from .layer import Layer, Remember, Shape, accumulate, channels_last, places
 from .registry import Example, register
 
 
@@ -60,7 +60,9 @@ class Flatten(Layer):
     """(N, C, H, W) -> (N, C·H·W), in the order (C, H, W) that weights from elsewhere expect: one copy."""
 
     def compute(self, x: Array, remember: Remember) -> tuple[Array, Any]:
-        return channels_first(x).reshape(x.shape[0], prod(x.shape[1:])), x.shape  # x is channels last here
+        N, *positions, C = x.shape  # x is channels last here
+        y = kernels.turn(x.reshape(N, prod(positions), C)) if positions else x
+        return y.reshape(N, prod(positions) * C), x.shape
 
     def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
         N, *positions, C = cache

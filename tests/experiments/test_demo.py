@@ -73,6 +73,7 @@ def test_the_weights_have_the_accuracy_that_run_json_says(folder):
     accuracy, _ = evaluate(net, Batches(load("digits", "test"), 500, shuffle=False))
     assert record["test_accuracy"] == accuracy and record["status"] == "finished"
     assert record["files"].keys() >= {"index.html", "lenet5.safetensors", "fool.png"}
+    assert record["test_set"] == load("digits", "test").fingerprint() != record["train_set"]
 
 
 def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):

@@ -8,8 +8,9 @@ import pytest
 from minicnn.errors import MinicnnError
 from minicnn.experiments.activations import activation_maps, bars, draw_values, first_activation, shades
 from minicnn.experiments.filters import PLANES, ROWS, caption, draw, filters, side_by_side
+from minicnn.files import sha256
 from minicnn.layers import Conv2d, Normalize
-from minicnn.models import build
+from minicnn.models import build, weights_file
 from minicnn.pictures import load_picture, save_png, to_picture
 from minicnn.weights import save_weights
 
@@ -79,7 +80,9 @@ def test_the_filters_command_takes_several_networks(minicnn, tmp_path):
     status, printed, _ = minicnn(*arguments)
     assert status == 0
     assert "6 filters of 1×5×5" in printed and "64 filters of 3×5×5" in printed and "filters.png" in printed
-    assert json.loads((out / "run.json").read_text())["settings"]["models"] == ["lenet5_1998", "alexnet_cifar"]
+    record = json.loads((out / "run.json").read_text())
+    assert record["settings"]["models"] == ["lenet5_1998", "alexnet_cifar"]
+    assert list(record["inputs"]) == [str(file) for file in files[1::2]]
 
 
 def test_bad_input_to_filters_is_one_line_each(refused, photo, tmp_path):
@@ -171,6 +174,8 @@ def test_the_pictures_have_the_same_bytes_each_time(minicnn, photo, tmp_path):
         assert minicnn("look", "filters", "lenet5", "--layer", "conv2", "--out", tmp_path / out)[0] == 0
     for name in ("activations.png", "filters.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    weights = weights_file("lenet5")  # which came by name
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["inputs"] == {str(weights): sha256(weights)}
 
 
 def test_a_figure_can_be_saved(small, image, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +119,7 @@ def test_the_command_writes_the_figure_the_picture_and_the_record(minicnn, tmp_p
     assert said.startswith("class 3: 3 (") and "visualize.png" in said
     record = json.loads((tmp_path / "out/run.json").read_text())
     assert record["target"] == "class 3" and record["settings"]["steps"] == 60
+    assert [Path(path).name for path in record["inputs"]] == ["lenet5.safetensors"]
     assert set(record["files"]) == {"visualize.png", "picture.png"}
     picture = load_picture(tmp_path / "out/picture.png", mode="L")
     assert picture.size == (28, 28)

@@ -33,7 +33,8 @@ needs_native = pytest.mark.skipif(bool(missing()), reason=f"no native kernels: {
 def kernels_at(level: str, way: str = "") -> ModuleType:
     """The native family with a level's library, as a copy of the package. Skips where this processor cannot run it.
 
-    way: every convolution takes it ("direct", "narrow", "points" or "winograd"), in place of what choosing.py says.
+    way: every convolution takes it ("direct", "pictures", …), in place of what choosing.py says; the gradient of
+    its filters takes "direct" where that way has none.
     """
     if missing() or not library.file(level).is_file() or not library.supports(level):
         pytest.skip(missing() or f"no native kernels for {level} here")
@@ -49,7 +50,8 @@ def kernels_at(level: str, way: str = "") -> ModuleType:
     with mock.patch.dict("os.environ", MINICNN_NATIVE_LEVEL=level):
         assert module.library.library().level == level
     if way:
-        module.conv.choose_conv = lambda window, gradient=False: way
+        gradient = way if way in module.conv.GRADIENTS else "direct"
+        module.conv.choose_conv = lambda window, rules=None: way if rules is None else gradient
     return module
 
 

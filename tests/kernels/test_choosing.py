@@ -33,6 +33,7 @@ def window(C: int, F: int, kernel: int, out: int, *, images: int = 8, stride: in
     ("layer", "made", "expected"),
     [
         ("LeNet's first", window(1, 6, 5, 28), "narrow"),
+        ("the same of a batch", window(1, 6, 5, 28, images=64), "pictures"),
         ("LeNet's second", window(6, 16, 5, 10), "direct"),
         ("ResNet's first", window(3, 16, 3, 32), "direct"),
         ("ResNet's blocks", window(16, 16, 3, 32), "winograd"),

@@ -131,7 +131,7 @@ def test_the_kernel_that_the_table_chooses_is_right(level: str, case: str, relu:
 @examples
 @given(
     geometry=convolutions(),
-    way=st.sampled_from(["direct", "narrow", "points"]),
+    way=st.sampled_from(["direct", "narrow", "pictures", "points"]),
     switches=st.fixed_dictionaries({name: st.booleans() for name in ("relu", "bias", "gated")}),
     batch=st.integers(0, 3),
 )
@@ -142,6 +142,15 @@ def test_each_kernel_is_right_in_any_geometry(
     if way == "narrow":  # is made for these
         options = {**options, "stride": (options["stride"][0], 1), "dilation": (options["dilation"][0], 1)}
     check_convolution(kernels_at(level, way), (batch, *x_shape[1:]), w_shape, options, **switches)
+
+
+@needs_native
+@pytest.mark.parametrize("images", [1, 15, 17, 33, 64, 65, 130])
+def test_any_number_of_pictures_fills_vectors_of_pictures(level: str, images: int) -> None:
+    for groups in (1, 2):
+        options = {"padding": ((1, 0), (2, 1)), "groups": groups}
+        shapes = (images, 5, 4, 2 * groups), (3 * groups, 2, 3, 2)
+        check_convolution(kernels_at(level, "pictures"), *shapes, options, relu=True, bias=True, gated=True)
 
 
 @needs_native

@@ -26,6 +26,7 @@ CONVOLUTIONS: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((5, 17, 19, 7), (21, 7, 3, 3), {"stride": (2, 1)}),  # direct
     ((1, 6, 6, 40), (200, 40, 3, 3), {"padding": ((1, 1), (1, 1)), "dilation": (1, 2)}),
     ((3, 40, 41, 3), (2, 3, 5, 5), {"padding": ((2, 2), (2, 2))}),  # narrow
+    ((50, 9, 8, 3), (5, 3, 3, 3), {"padding": ((1, 1), (1, 1))}),  # pictures
     ((6, 13, 11, 32), (32, 32, 3, 3), {"padding": ((1, 1), (1, 1))}),  # Winograd, few filters
     ((2, 14, 14, 128), (128, 128, 3, 3), {"padding": ((1, 1), (1, 1))}),  # many
 ]

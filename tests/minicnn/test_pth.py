@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import zipfile
 from math import prod
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minicnn import pth
+from minicnn import pth, torch_pickle
 from minicnn.errors import MinicnnError
 from minicnn.pth import read_pth
 
@@ -76,12 +77,14 @@ def test_parameters_views_and_shared_storages_come_back(torch: Any, tmp_path: Pa
         "number": torch.tensor(3),
         "nothing": torch.zeros(0, 3),
         "parameter": torch.nn.Parameter(torch.randn(2)),
+        "expanded": torch.tensor([[1.0], [2.0]]).expand(2, 500),
+        "one": torch.ones(1).expand(64),
     }
     same(read(saved(torch, tensors, container), tmp_path), tensors)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize("key", ["state_dict", "model", "net"])
+@pytest.mark.parametrize("key", ["state_dict", "model", "net", "state_dict_ema", "model_ema"])
 def test_what_wraps_a_state_dict_is_taken_off(torch: Any, tmp_path: Path, container: str, key: str) -> None:
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     optimizer = torch.optim.Adam(net.parameters())
@@ -96,6 +99,29 @@ def test_what_wraps_a_state_dict_is_taken_off(torch: Any, tmp_path: Path, contai
         "optimizer": optimizer.state_dict(),
     }
     same(read(saved(torch, checkpoint, container), tmp_path), net.state_dict())
+
+
+def test_the_weights_themselves_win_over_their_running_averages(torch: Any, tmp_path: Path) -> None:
+    saved_both = {"model_ema": {"a": torch.zeros(2)}, "model": {"a": torch.ones(2)}}
+    np.testing.assert_array_equal(read(saved(torch, saved_both, "zip"), tmp_path)["a"], [1, 1])
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(
+    "beside",
+    [np.float64(71.5), np.float32(3), np.int64(5), np.bool_(True), argparse.Namespace(lr=0.1, best=np.float64(3))],
+)
+def test_what_people_save_beside_the_weights_is_passed_over(
+    torch: Any, tmp_path: Path, container: str, beside: Any
+) -> None:
+    tensors = {"a": torch.arange(3.0)}
+    same(read(saved(torch, {"best": beside, "state_dict": tensors}, container), tmp_path), tensors)
+
+
+def test_a_compiled_network_has_plain_names_too(torch: Any, tmp_path: Path) -> None:
+    names = ["_orig_mod.conv1.weight", "_orig_mod.module.fc.bias"]
+    content = saved(torch, {name: torch.ones(2) for name in names}, "zip")
+    assert list(read(content, tmp_path)) == ["conv1.weight", "fc.bias"]
 
 
 def test_a_part_of_a_network_that_ran_in_parallel_has_plain_names_too(torch: Any, tmp_path: Path) -> None:
@@ -267,10 +293,10 @@ def test_damaged_files_raise_nothing_else(tmp_path_factory: Any, data: st.DataOb
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
-    before = dict(vars(pth))
+    before = dict(vars(pth)), dict(vars(torch_pickle)), dict(vars(torch_pickle._Passed))
     try:
         found = read(bytes(content), folder)
         assert all(a.size <= 4 for a in found.values())
     except MinicnnError as error:
         assert "\n" not in str(error)
-    assert vars(pth) == before
+    assert (vars(pth), vars(torch_pickle), dict(vars(torch_pickle._Passed))) == before

@@ -63,7 +63,7 @@ def test_a_run_that_breaks_off_keeps_what_it_has(tmp_path, error, status):
         raise error
     record = strict(tmp_path)
     assert record["status"] == status and "a.png" in record["files"] and (tmp_path / "a.png").exists()
-    assert record["error"] in ("KeyboardInterrupt:", "ValueError: bad thing")
+    assert record.get("error") == (None if status == "interrupted" else "ValueError: bad thing")
 
 
 def test_a_full_disk_at_the_end_does_not_hide_the_error_under_way(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minicnn import models
-from minicnn.checkpoint import RunState, save_checkpoint
+from minicnn.checkpoint import RunState, load_checkpoint, save_checkpoint
 from minicnn.errors import MinicnnError
 from minicnn.layers import Layer, Linear, Sequential
 from minicnn.optimizers import SGD
@@ -141,10 +141,93 @@ def test_what_is_no_safetensors_file_is_refused_by_name(tmp_path: Path, content:
 
 
 def test_a_float_type_that_numpy_lacks_is_refused_by_name(tmp_path: Path) -> None:
-    header = b'{"fc.bias":{"dtype":"BF16","shape":[5],"data_offsets":[0,10]}}'
-    (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header + bytes(10))
-    with pytest.raises(MinicnnError, match=r"w: .*(BF16|bfloat16)"):
+    header = b'{"fc.bias":{"dtype":"F8_E4M3","shape":[5],"data_offsets":[0,5]}}'
+    (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header + bytes(5))
+    with pytest.raises(MinicnnError, match=r"w: not a safetensors file that NumPy can read \(.*(F8|f8|float8)"):
         load_weights(nested(), tmp_path / "w")
+
+
+def test_bfloat16_becomes_float32(tmp_path: Path) -> None:
+    header = (
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+        b'"b":{"dtype":"BF16","shape":[2,2],"data_offsets":[4,12]},"c":{"dtype":"BF16","shape":[],"data_offsets":[12,14]}}'
+    )
+    numbers = np.array([1.5], "<f4").tobytes() + np.array([0x3F80, 0xC020, 0x0000, 0x7F80, 0x4049], "<u2").tobytes()
+    (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header + numbers)
+    found = read_tensors(tmp_path / "w")
+    assert {a.dtype for a in found.values()} == {np.dtype(np.float32)}
+    assert found["a"].tolist() == [1.5] and found["b"].tolist() == [[1, -2.5], [0, np.inf]]
+    assert found["c"].shape == () and found["c"] == 3.140625
+
+
+def changed(file: Path, name: str, values: Any) -> dict[str, np.ndarray]:
+    """The tensors of a file, the last numbers of one replaced."""
+    tensors = tensors_of(file)
+    tensors[name] = tensors[name].astype(np.asarray(values).dtype)
+    tensors[name].reshape(-1)[-np.size(values) :] = values
+    return tensors
+
+
+NAN, INF = np.float32("nan"), np.float32("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("fc.bias", NAN, r"fc\.bias has 1 of 5 numbers that are NaN, infinite or too large for float32"),
+        ("fc.bias", [-INF, INF], r"fc\.bias has 2 of 5 numbers that are NaN"),
+        ("fc.bias", np.float16("inf"), r"fc\.bias has 1 of 5 numbers that are NaN"),
+        ("fc.bias", np.float64(1e300), r"fc\.bias has 1 of 5 numbers that are .*too large for float32"),
+        ("stem.bn1.running_mean", NAN, r"stem\.bn1\.running_mean has 1 of 4 numbers"),
+        ("stem.bn1.running_var", np.float32(-1), r"stem\.bn1\.running_var has a variance of -1, expected 0 or more"),
+        ("normalize.std", np.float32(0), r"normalize\.std has 0, expected more than 0"),
+        ("normalize.scale", np.float32(-1), r"normalize\.scale has -1, expected more than 0"),
+        (
+            "normalize.order",
+            np.array([7, 8, 9], np.float32),
+            r"normalize\.order has \[7.0, 8.0, 9.0\], expected an order of",
+        ),
+        ("normalize.order", np.array([0.5, 1, 2], np.float32), r"normalize\.order has .*: \[0, 1, 2\] or \[2, 1, 0\]"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_by_name_and_nothing_is_changed(
+    file: Path, name: str, values: Any, message: str
+) -> None:
+    write(file, changed(file, name, values))
+    net = nested(seed=2)
+    before = net.state_dict()
+    with pytest.raises(MinicnnError, match=rf"weights\.safetensors: weights: {message}"):
+        load_weights(net, file)
+    assert all(net.state_dict()[path].tobytes() == value.tobytes() for path, value in before.items())
+
+
+def test_large_numbers_whose_sum_is_none_are_no_fault(file: Path) -> None:
+    largest = np.finfo(np.float32).max
+    write(file, changed(file, "fc.bias", np.full(5, largest)))
+    net = nested(seed=2)
+    load_weights(net, file)
+    assert (net.state_dict()["fc.bias"] == largest).all()
+
+
+def test_what_diverged_can_still_be_resumed(tmp_path: Path) -> None:
+    net = nested(seed=1)
+    net.named_parameters()["fc.bias"].value[0] = np.nan
+    optimizer = SGD(net.parameters(), 0.1)
+    save_checkpoint(tmp_path / "checkpoint", net, optimizer, RunState(step=3))
+    assert load_checkpoint(tmp_path / "checkpoint", net, optimizer).step == 3
+    with pytest.raises(MinicnnError, match=r"fc\.bias has 1 of 5 numbers that are NaN"):
+        load_weights(nested(), tmp_path / "checkpoint")
+
+
+def test_what_float16_cannot_hold_is_refused_by_name_and_not_written(tmp_path: Path) -> None:
+    net = nested(seed=1)
+    net.named_parameters()["fc.bias"].value[0] = 1e5
+    with pytest.raises(
+        MinicnnError, match=r"w: weights: not written: fc\.bias has a number beyond 65504, .* of float16"
+    ):
+        save_weights(net, tmp_path / "w", dtype=np.float16)
+    assert list(tmp_path.iterdir()) == []
+    save_weights(net, tmp_path / "w")
 
 
 def test_no_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None:
@@ -193,6 +276,14 @@ def test_the_metadata_of_the_first_weights_files_says_nothing_of_classes(tmp_pat
     assert models.load("lenet5", weights=tmp_path / "w").class_names == tuple("0123456789")
 
 
+def test_names_of_classes_cannot_command_a_terminal(tmp_path: Path) -> None:
+    net = models.build("lenet5", num_classes=2)
+    net.class_names = ("a  \x1b[31mred\nline", "Käse ‌🧀")
+    save_weights(net, tmp_path / "w")
+    names = models.load("lenet5", weights=tmp_path / "w").class_names
+    assert names == ("a  \\x1b[31mred\\nline", "Käse ‌🧀")
+
+
 def test_a_network_with_a_layer_called_net_is_no_checkpoint(tmp_path: Path) -> None:
     def own() -> Layer:
         layer = Sequential(net=Linear(3, 2), last=Linear(2, 2))
@@ -214,6 +305,7 @@ def test_a_network_with_a_layer_called_net_is_no_checkpoint(tmp_path: Path) -> N
         '{"num_classes": true, "class_names": []}',
         '{"num_classes": 3, "class_names": ["a"]}',
         '{"num_classes": 1, "class_names": [7]}',
+        "[" * 100_000,
     ],
 )
 def test_damaged_words_about_the_classes_are_refused_by_name(tmp_path: Path, said: str) -> None:

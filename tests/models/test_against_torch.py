@@ -106,6 +106,7 @@ RUNS = [
     # in float32 some value of such large pictures as these heads want is always on the other side of a kink
     if (which, dtype) != ("googlenet_paper with heads", np.float32)
 ]
+FED_AS = {"squeezenet1_0": "squeezenet1_0_torchvision"}  # where the network's own name means other weights
 LARGE = ("vgg16_bn", "vgg19_bn", "resnet101", "resnet152")
 
 
@@ -128,7 +129,8 @@ def test_torch_computes_the_same(
     whole = behind(torch, module, net) if case.make else module
     randomize(torch, whole, torch.tensor(x).double(), (1.0, 2.0) if dtype is np.float32 else (0.0, 1.0))
     names = names_of(module, name, net)
-    net = models.load(name, weights=written(torch, module, name, net, names, tmp_path, dtype), **options)
+    file = written(torch, module, name, net, names, tmp_path, dtype)
+    net = models.load(FED_AS.get(name, name), weights=file, **options)
     net.to(dtype=dtype)
     whole = behind(torch, module, net) if case.make else module
     for training in modes(name, net, dtype):

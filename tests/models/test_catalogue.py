@@ -128,8 +128,11 @@ def test_a_file_with_another_hash_is_not_used(cache: Path, tmp_path: Path) -> No
     (cache / "w.pth").write_bytes(b"weights")
     entry = made_for(cache / "w.pth")
     (cache / "w.pth").write_bytes(b"others!")
-    with pytest.raises(MinicnnError, match=rf"w\.pth: not used: its SHA-256 is [0-9a-f]{{64}}, .* {entry.sha256}"):
+    with pytest.raises(
+        MinicnnError, match=rf"w\.pth: not used: its SHA-256 is [0-9a-f]{{64}}, .* {entry.sha256}"
+    ) as told:
         catalogue.obtain(entry)
+    assert str(told.value).endswith(f"use it all the same by `--model squeezenet1_0 --weights {cache / 'w.pth'}`")
 
 
 def test_without_a_network_the_error_says_where_it_looked_and_what_to_do(cache: Path) -> None:
@@ -171,9 +174,31 @@ def test_a_file_of_the_catalogue_is_fed_its_own_way_whatever_it_is_called(shared
     if path is None:
         pytest.skip("squeezenet1_0 is not in MINICNN_DATA")
     (tmp_path / "w").write_bytes(path.read_bytes())
-    loaded = models.load("squeezenet1_0", weights=tmp_path / "w")
+    for name in ("squeezenet1_0", "squeezenet1_0_torchvision"):
+        loaded = models.load(name, weights=tmp_path / "w")
+        assert loaded.state_dict()["normalize.scale"] == 255 and loaded.input_shape == (3, 227, 227)
+
+
+def test_a_file_that_nobody_knows_is_fed_as_its_name_says_and_the_other_way_is_named(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    net = models.build("squeezenet1_0", num_classes=2)
+    tensors = net.state_dict()
+    names = models.foreign_names("squeezenet1_0", net)[0].tensors
+    save_file({there: tensors[path] for path, there in names.items()}, tmp_path / "w.safetensors")
+    warning = (
+        r"w\.safetensors: does not say how .* 0 to 255, mean 123 117 104, .*227×227.* by the name squeezenet1_0_torch"
+    )
+    with pytest.warns(UserWarning, match=warning):
+        loaded = models.load("squeezenet1_0", weights=tmp_path / "w.safetensors")
     assert loaded.state_dict()["normalize.scale"] == 255
-    assert models.architecture("squeezenet1_0").state_dict()["normalize.scale"] == 1  # and others as the network has it
+    other = models.load(
+        "squeezenet1_0_torchvision", weights=tmp_path / "w.safetensors"
+    )  # which is meant, says its name
+    assert other.state_dict()["normalize.scale"] == 1 and other.input_shape == (3, 224, 224)
+    save_weights(other, tmp_path / "said.safetensors")
+    said = models.load("squeezenet1_0", weights=tmp_path / "said.safetensors")  # and this file says so itself
+    assert said.state_dict()["normalize.scale"] == 1
 
 
 def test_an_entry_feeds_its_network_its_own_way(cache: Path, tmp_path: Path) -> None:

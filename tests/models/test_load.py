@@ -80,7 +80,7 @@ def test_a_wrong_number_of_classes_says_how_to_load_all_but_the_head(
     (tmp_path / "w.pth").write_bytes(state_dict(foreign))
     message = (
         r"w\.pth: weights: classifier\.1\.weight has shape \(1000, 512, 1, 1\), expected \(5, 512, 1, 1\); "
-        r"load\(…, num_classes=5, head=False\) takes all but the head"
+        r"`weights convert --without-head`, in Python head=False, takes all but the head"
     )
     with pytest.raises(MinicnnError, match=message):
         models.load(MODEL, weights=tmp_path / "w.pth", num_classes=5)
@@ -98,6 +98,7 @@ def test_a_new_head_forgets_the_names_of_the_old_classes(tmp_path: Path) -> None
     assert read_weights(tmp_path / "w").classes == Classes(10, tuple("0123456789"))
     loaded = models.load("lenet5", weights=tmp_path / "w", num_classes=3, head=False)
     assert loaded.class_names == () and loaded.output_shape(loaded.input_shape) == (3,)
+    assert models.load("lenet5", weights=tmp_path / "w", head=False).class_names == ()  # though there are as many
 
 
 @pytest.mark.parametrize("name", models.ARCHITECTURES)
@@ -128,6 +129,10 @@ def test_the_head_is_the_last_layer_and_those_beside_it(name: str) -> None:
             r"features\.0\.bias \(conv1\.bias here\) has shape \(63,\), expected \(64,\)",
         ),
         (lambda t: t.update({"features.0.bias": np.zeros(64, "i8")}), r"conv1\.bias is int64, expected floats"),
+        (
+            lambda t: t.update({"features.0.bias": np.full(64, np.nan, "f")}),
+            r"features\.0\.bias \(conv1\.bias here\) has 64 of 64 numbers that are NaN",
+        ),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named_as_there_and_here(

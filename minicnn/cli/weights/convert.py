@@ -13,6 +13,8 @@ from ...errors import MinicnnError
 from ...models import catalogue
 from ...weights import WeightsFile, read_weights, save_weights
 
+SUFFIX = ".safetensors"
+
 
 def command(
     file: Annotated[Path, typer.Argument(help="A .pth, .onnx or .safetensors file.")],
@@ -32,8 +34,10 @@ def command(
 
     The new file holds the preprocessing as well. It is read back by `--model MODEL --weights FILE`.
     """
+    if out is not None and out.suffix.lower() != SUFFIX:
+        raise MinicnnError(f"{out}: the new file is one of safetensors: expected a name that ends in {SUFFIX}")
     name = model or network_of(read_weights(file))
-    target = out or Path(f"{name}.safetensors")
+    target = out or Path(f"{name}{SUFFIX}")
     if target.exists() and target.samefile(file):
         raise MinicnnError(f"{target}: is the file that is read; name another one with --out")
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}

@@ -10,6 +10,7 @@ from PIL import Image
 from minicnn import models
 from minicnn.cli import classify
 from minicnn.data import load
+from minicnn.files import sha256
 from minicnn.pictures import load_picture
 from minicnn.weights import save_weights
 
@@ -50,7 +51,9 @@ def test_the_folder_gets_a_picture_of_each_photo_and_all_numbers(minicnn, digit,
     expected = net.predict(net.prepare(load_picture(turned)), top=5)[0]
     assert [guess["name"] for guess in second["classes"]] == [guess.name for guess in expected]
     np.testing.assert_allclose([g["probability"] for g in second["classes"]], [g.probability for g in expected], 1e-5)
-    assert set(record["inputs"]) == {str(digit), str(turned)}
+    weights = models.weights_file("lenet5")
+    assert set(record["inputs"]) == {str(digit), str(turned), str(weights)}
+    assert record["inputs"][str(weights)] == sha256(weights)
     for photo in record["photos"]:
         assert load_picture(out / photo["picture"]).width > 400
 
@@ -91,6 +94,17 @@ def test_classes_without_names_go_by_their_numbers(minicnn, digit, tmp_path):
     )
     assert status == 0, complaint
     assert sorted(line.split()[-1] for line in printed.splitlines() if "%" in line) == ["0", "1", "2"]
+
+
+def test_names_of_classes_are_no_markup(minicnn, digit, tmp_path):
+    net = models.build("lenet5", num_classes=2)
+    net.class_names = ("[red]rose[/]", "[/] \x1b]0;title\x07")
+    save_weights(net, tmp_path / "w.safetensors")
+    status, printed, complaint = minicnn(
+        "classify", digit, "--model", "lenet5", "--weights", tmp_path / "w.safetensors"
+    )
+    assert status == 0, complaint
+    assert "[red]rose[/]" in printed and r"[/] \x1b]0;title\x07" in printed
 
 
 def test_what_cannot_be_classified_is_told_in_one_line(minicnn, digit, tmp_path):

@@ -11,6 +11,7 @@ from minicnn import models
 from minicnn.cli.evaluate import accuracies, pictures_for
 from minicnn.data import Batches, Dataset
 from minicnn.errors import MinicnnError
+from minicnn.files import sha256
 from minicnn.layers import Flatten, Linear
 from minicnn.models.imagenet import CLASSES
 from minicnn.network import Network
@@ -67,6 +68,29 @@ def test_the_first_five_of_a_tie_are_those_with_the_smaller_numbers():
     images = np.zeros((7, 3, 1, 1), np.uint8)
     pictures = Dataset(images, np.arange(7), tuple("abcdefg"), "ties")
     assert accuracies(net, Batches(pictures, 3, shuffle=False)) == (1 / 7, 5 / 7)
+
+
+def test_the_record_says_which_weights_and_which_pictures(minicnn, tmp_path):
+    paint(tmp_path / "set", **{"7": "white"})
+    weights = models.weights_file("lenet5")
+    records = []
+    for colour in ("white", "gray", "white"):
+        Image.new("RGB", (4, 4), colour).save(tmp_path / "set" / "7" / "1.png")
+        status, printed, complaint = minicnn(
+            "evaluate", "lenet5", "--data", tmp_path / "set", "--out", tmp_path / "out"
+        )
+        assert status == 0, complaint
+        assert f"lenet5 on {tmp_path / 'set'}, 1 picture: top-1" in printed
+        records.append(json.loads((tmp_path / "out" / "run.json").read_text()))
+    assert all(record["inputs"] == {str(weights): sha256(weights)} for record in records)
+    first, second, third = (record["settings"]["test_set"] for record in records)
+    assert len(first) == 64 and first == third != second
+
+
+def test_the_help_names_what_a_folder_can_be(minicnn):
+    printed = " ".join(minicnn("evaluate", "--help")[1].replace("│", " ").split())
+    assert "is its sub-folder, called by the class's name or its WordNet id, or," in printed
+    assert "the WordNet id that the file's name begins with" in printed and "or name that" not in printed
 
 
 @pytest.mark.parametrize(("model", "top1", "top5"), [("squeezenet1_0", 0.62, 0.82), ("darknet_tiny", 0.64, 0.86)])

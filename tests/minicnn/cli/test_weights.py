@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import warnings
 
 import numpy as np
 import platformdirs
@@ -126,8 +127,29 @@ def test_half_of_it_has_float16_and_the_name_of_the_network(minicnn, torch_file,
     refused(minicnn("weights", "convert", out), "is the file that is read; name another one with --out")
 
 
+@pytest.mark.parametrize("name", ["a.pth", "a.onnx", "a.tar", "a", "safetensors"])
+def test_a_name_by_which_it_could_not_be_read_back_is_refused(minicnn, torch_file, tmp_path, name):
+    outcome = minicnn("weights", "convert", torch_file, "--out", name)
+    refused(outcome, f"{name}: the new file", "expected a name that ends in .safetensors")
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_a_name_in_a_file_cannot_command_the_terminal(minicnn, tmp_path):
+    evil = {"\x1b[31mevil\x1b]0;title\x07\u202e": np.zeros(3, np.float32)}
+    (tmp_path / "w.pth").write_bytes(state_dict(evil))
+    outcome = minicnn("weights", "convert", tmp_path / "w.pth", "--model", MODEL)
+    refused(outcome, r"\x1b[31mevil\x1b]0;title\x07\u202e")
+    assert outcome[2].removesuffix("\n").isprintable()
+
+
+def test_a_warning_is_one_line_too(minicnn, monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    minicnn("--version")
+    assert warnings.formatwarning("two\nlines \x1b[0m", UserWarning, "a.py", 1) == "minicnn: two lines \\x1b[0m\n"
+
+
 def test_a_new_head_for_classes_of_ones_own(minicnn, net, torch_file, tmp_path):
-    refused(minicnn("weights", "convert", torch_file, "--model", MODEL, "--classes", 5), "head=False")
+    refused(minicnn("weights", "convert", torch_file, "--model", MODEL, "--classes", 5), "--without-head")
     out = tmp_path / "start.safetensors"
     outcome = minicnn("weights", "convert", torch_file, "--model", MODEL, "--classes", 5, "--without-head", "-o", out)
     assert outcome[0] == 0, outcome
@@ -152,7 +174,7 @@ def test_a_file_that_fits_no_network_or_several_asks_for_the_name(minicnn, tmp_p
     save_file({"a.weight": np.zeros(3, np.float32)}, tmp_path / "w.safetensors")
     refused(minicnn("weights", "convert", tmp_path / "w.safetensors"), "its tensors fit no network here", "--model")
     save_file({"a.weight": np.zeros(3, np.float32)}, tmp_path / catalogue.entries()["darknet_tiny"].file)
-    refused(minicnn("weights", "convert", tmp_path / "darknet_tiny.safetensors", "-o", "o"), "is missing")
+    refused(minicnn("weights", "convert", tmp_path / "darknet_tiny.safetensors", "-o", "o.safetensors"), "is missing")
 
 
 def test_a_command_in_a_file_is_refused_by_name_and_not_run(minicnn, tmp_path):

@@ -52,6 +52,14 @@ def test_wordnet_ids_of_names_are_the_classes(tmp_path):
     assert dataset.labels.tolist() == [0, 1, 1, 2]
 
 
+def test_underscores_of_a_folders_name_are_spaces_to_people_and_do_not_matter_to_labels(tmp_path):
+    for name in ("golden_retriever", "tench"):
+        save(tmp_path / name / "1.png")
+    assert data.load(tmp_path, "test").class_names == ("golden retriever", "tench")
+    for classes in (["tench", "golden retriever"], ["tench", "golden_retriever"]):
+        assert data.load(tmp_path, "test", classes=classes).labels.tolist() == [1, 0]
+
+
 def test_labels_follow_the_classes_of_a_trained_network(tmp_path):
     save(tmp_path / "n00000005_b.png")
     save(tmp_path / "n00000003_a.png")
