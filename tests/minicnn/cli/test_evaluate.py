@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from minicnn import models
-from minicnn.cli.evaluate import accuracies, pictures_for
+from minicnn.cli.evaluate import accuracies, border_of, pictures_for, views_of
 from minicnn.data import Batches, Dataset
 from minicnn.errors import MinicnnError
 from minicnn.files import sha256
@@ -110,3 +110,48 @@ def test_real_networks_on_real_pictures(minicnn, shared_data, tmp_path, model, t
     shown = f"50 pictures: top-1 {100 * record['top1']:.1f} %, top-5 {100 * record['top5']:.1f} %"
     assert shown in " ".join(printed.split())
     assert (record["top1"], record["top5"]) == pytest.approx((top1, top5), abs=0.021)
+
+
+def test_ten_views_are_the_middle_and_the_corners_each_also_mirrored():
+    pictures = np.arange(2 * 3 * 6 * 8, dtype=np.float32).reshape(2, 3, 6, 8)
+    found = list(views_of(pictures, (3, 4, 4), 10))
+    assert len(found) == 10
+    for view, (top, left) in zip(found[::2], [(1, 2), (0, 0), (0, 4), (2, 0), (2, 4)], strict=True):
+        np.testing.assert_array_equal(view, pictures[:, :, top : top + 4, left : left + 4])
+    for view, mirrored in zip(found[::2], found[1::2], strict=True):
+        np.testing.assert_array_equal(mirrored, view[..., ::-1])
+
+
+def test_pictures_without_a_border_get_one_of_zeros_for_ten_views():
+    pictures = np.ones((1, 3, 32, 32), np.float32)
+    middle, _, corner, *_ = views_of(pictures, (3, 32, 32), 10)
+    assert middle.all()
+    assert not corner[:, :, :2].any()
+    assert corner[:, :, 2:, 2:].all()
+
+
+def test_one_view_is_the_middle_and_two_its_mirror_image_as_well():
+    pictures = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    (one,) = views_of(pictures, (1, 4, 4), 1)
+    np.testing.assert_array_equal(one, pictures)
+    np.testing.assert_array_equal(list(views_of(pictures, (1, 4, 4), 2))[1], pictures[..., ::-1])
+
+
+def test_probabilities_are_averaged_over_views_not_scores():
+    net = Network({"flatten": Flatten(), "fc": Linear(2, 3)}, input_shape=(1, 1, 2)).initialize(0)
+    parameters = net.named_parameters()
+    parameters["fc.weight"].value[...] = [[10, 0], [0, 0], [0, 5.5]]
+    parameters["fc.bias"].value[...] = [0, 5.5, 0]
+    images = np.array([[[[0, 255]]]], np.uint8)  # scores 0 5.5 5.5, in the mirror 10 5.5 0: in the mean 5 5.5 2.75,
+    pictures = Dataset(images, np.array([0]), ("a", "b", "c"), "one")  # but the mean probabilities are .50 .25 .25
+    assert accuracies(net, Batches(pictures, 1, shuffle=False), 2)[0] == 1
+
+
+def test_a_border_for_ten_views_is_what_fitting_cuts_off():
+    assert border_of(models.architecture("resnet18")) == 16
+    assert border_of(models.architecture("resnet20")) == 0
+
+
+def test_other_numbers_of_views_are_refused(minicnn, tmp_path):
+    status, _, error = minicnn("evaluate", "lenet5", "--data", str(tmp_path), "--views", "5")
+    assert (status, error.strip()) == (2, "minicnn: --views 5: expected 1, 2, 10")
