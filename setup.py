@@ -49,6 +49,7 @@ EXTRAS = {
     "gpu12": ["cupy-cuda12x>=13.3"],
     "gpu13": ["cupy-cuda13x>=14.0"],
     "onnx": ["onnx>=1.17"],  # `minicnn weights convert FILE.onnx`
+    "vision": ["opencv-python-headless>=4.10"],  # `minicnn explain segment`
     "oracles": ["torch==2.13.0", "torchvision==0.28.0", "onnx>=1.17"],
     # Every extra that runs on a CPU belongs in here too, except the oracles, of which onnx is one: torch alone is
     # larger than all the rest.
@@ -60,6 +61,7 @@ EXTRAS = {
         "ruff>=0.12",
         "mypy>=1.15",
         "scipy>=1.13",
+        "opencv-python-headless>=4.10",
         "setuptools>=77",  # the tests build the package
     ],
 }

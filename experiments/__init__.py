@@ -11,13 +11,29 @@ from types import ModuleType
 from typing import Any
 
 _FUNCTIONS = {  # name -> file
-    "activation_maps": "activations",
+    "activations": "activations",
+    "axioms": "axioms",
+    "compare": "compare",
+    "deconvnet": "deconvnet",
+    "deeplift": "deeplift",
     "demo": "demo",
+    "embedding": "embedding",
     "filters": "filters",
     "fool": "fool",
-    "guided_backprop": "guided",
+    "gallery": "gallery",
+    "gradcam": "gradcam",
+    "gradient_times_input": "compare",
+    "guided": "guided",
+    "guided_gradcam": "gradcam",
+    "handmade": "handmade",
+    "integrated_gradients": "integrated_gradients",
+    "learned": "learned",
+    "neighbours": "neighbours",
     "occlusion": "occlusion",
+    "patches": "patches",
     "saliency": "saliency",
+    "segment": "segment",
+    "smoothgrad": "smoothgrad",
     "visualize": "visualize",
 }
 

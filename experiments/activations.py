@@ -46,12 +46,12 @@ class Activations(NamedTuple):
         return int((~self.values.reshape(len(self.values), -1).any(axis=1)).sum())
 
 
-def activation_maps(net: Network, image: Array, layer: str | None = None) -> Activations:
+def activations(net: Network, image: Array, layer: str | None = None) -> Activations:
     """The activations of a layer for `image` (1, C, H, W) in [0, 1]; default: those after the first convolution's ReLU.
 
     Raises MinicnnError with the nearest names where there is no such layer.
 
-    Example: `activation_maps(net, net.prepare(load_picture("cat.jpg")), "relu2").values`
+    Example: `activations(net, net.prepare(load_picture("cat.jpg")), "relu2").values`
     """
     check_one(image)
     name = layer or first_activation(net)
@@ -161,7 +161,7 @@ def command(
 ) -> None:
     """What every map of a layer (default: the first convolution's ReLU) answers to a picture."""
     with photo_run(photo, model, weights, device, out, seed, layer=layer) as (run, net, x):
-        found = activation_maps(net, x, layer)
+        found = activations(net, x, layer)
         run.save("activations.png", draw(net, x, found))
         strongest = int(found.values.reshape(len(found.values), -1).max(axis=1).argmax())
         silent, what = found.silent(), "unit" if found.values.ndim == 1 else "map"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -14,7 +14,7 @@ from PIL import Image
 
 from minicnn import kernels, models
 from minicnn.boxes import beside, framed, stack
-from minicnn.cli.progress import loading
+from minicnn.cli.progress import Progress, loading
 from minicnn.errors import MinicnnError
 from minicnn.figures import colour_bar
 from minicnn.kernels.backend import Array
@@ -85,15 +85,33 @@ def describe(net: Network, x: Array) -> str:
 MEMORY = 64 << 20  # bytes that the activations of a batch may take
 
 
-def pictures_at_once(net: Network, input_shape: Shape, memory: int = MEMORY) -> int:
-    """How many pictures (C, H, W) can go forward at once, nothing remembered, within `memory` bytes; at least 1."""
-    return max(1, memory // (4 * _widest(net, input_shape)))
+def pictures_at_once(net: Network, input_shape: Shape, memory: int = MEMORY, *, back: bool = False) -> int:
+    """How many pictures (C, H, W) can go forward at once within `memory` bytes, nothing remembered; at least 1.
+
+    back: forward and back again, with what the gradient at the picture needs remembered.
+    """
+    kept = _kept(net, input_shape) if back else 0
+    return max(1, memory // (4 * _widest(net, input_shape) + kept))
 
 
 def _widest(layer: Layer, shape: Shape) -> int:
     """A bound of the numbers held at once for one picture: what each level takes and gives, and the widest inside."""
     inner = layer.inputs(shape) if isinstance(layer, Container) else ()
     return prod(shape) + prod(layer.output_shape(shape)) + max((_widest(child, s) for child, s in inner), default=0)
+
+
+def _kept(layer: Layer, shape: Shape) -> int:
+    """A bound of the bytes that remember="input" keeps of one picture: a layer with weights keeps no input then."""
+    if isinstance(layer, Container):
+        return sum(_kept(child, s) for child, s in layer.inputs(shape))
+    return 0 if layer.own_parameters() else layer.memory(shape)
+
+
+@contextmanager
+def bar_over(what: str, things: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for the `progress(done, of all)` of a method: "hiding … 12 of 400 places"."""
+    with Progress(what) as bar:
+        yield lambda done, total: bar.update(done, f"{done} of {total} {things}", total)
 
 
 # Results

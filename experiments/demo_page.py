@@ -21,11 +21,11 @@ from minicnn.pictures import to_picture
 from minicnn.report import Figure, Section, Table
 from minicnn.run import Run
 
-from .activations import activation_maps, draw_values, shades
+from .activations import activations, draw_values, shades
 from .common import probabilities, with_legend
 from .filters import filters
 from .fool import fool, magnification
-from .guided import guided_backprop
+from .guided import guided
 from .occlusion import occlusion
 from .saliency import saliency
 from .visualize import visualize
@@ -170,7 +170,7 @@ def confusion(counts: np.ndarray) -> Image.Image:
 def first_filters(lesson: Lesson) -> Section:
     """The filters of the first convolution, and what each answers to one digit."""
     tiles = [to_picture(tile) for tile in rescale(filters(lesson.net).weights)]
-    maps = [to_picture(m) for m in shades(activation_maps(lesson.net, lesson.ten[SHOWN], "relu1"))]
+    maps = [to_picture(m) for m in shades(activations(lesson.net, lesson.ten[SHOWN], "relu1"))]
     lines = [
         ("filter", [("", tile) for tile in tiles]),
         (f"its answer to a {SHOWN}", [(str(i), answer) for i, answer in enumerate(maps)]),
@@ -187,7 +187,7 @@ def first_filters(lesson: Lesson) -> Section:
     return Section("What the first layer looks for", text, [part], command)
 
 
-def activations(lesson: Lesson) -> Section:
+def deeper_maps(lesson: Lesson) -> Section:
     """The deeper layers' answers to the same digit."""
     parts = []
     for layer, caption in (
@@ -195,7 +195,7 @@ def activations(lesson: Lesson) -> Section:
         ("fc5", "fc5: the ten scores. The largest wins."),
     ):
         names = lesson.net.class_names if layer == lesson.net.score_layer else ()
-        picture = draw_values(activation_maps(lesson.net, lesson.ten[SHOWN], layer), names)
+        picture = draw_values(activations(lesson.net, lesson.ten[SHOWN], layer), names)
         parts.append(lesson.figure(f"activations-{layer}.png", picture, caption, f"Activations of {layer}"))
     text = f"""The same {SHOWN} on its way through the network. The maps of the second convolution are coarser and
     choosier: each joins what several first maps have found. Pooling halves them once more, three layers mix what is
@@ -229,7 +229,7 @@ def saliency_maps(lesson: Lesson) -> Section:
 
 def guided_maps(lesson: Lesson) -> Section:
     """Guided backpropagation of ten digits."""
-    maps = [guided_backprop(lesson.net, x).map for x in lesson.ten]
+    maps = [guided(lesson.net, x).map for x in lesson.ten]
     tops = [top_value(m) for m in maps]
     coloured = [("", heatmap(m, signed=True, top=top)) for m, top in zip(maps, tops, strict=True)]
     text = """The same backward pass, but each ReLU lets only positive gradients through (Springenberg et al. 2014):
@@ -246,7 +246,7 @@ def occlusion_maps(lesson: Lesson) -> Section:
     results = [occlusion(lesson.net, x) for x in lesson.ten]
     top = max(top_value(r.map) for r in results)
     maps = [
-        (f"to {100 * r.probability.min():.0f} %", overlay(to_picture(x), r.map, signed=True, top=top))
+        (f"to {100 * r.answers.min():.0f} %", overlay(to_picture(x), r.map, signed=True, top=top))
         for x, r in zip(lesson.ten, results, strict=True)
     ]
     picture = strips(lesson, "hidden", maps)
@@ -308,7 +308,7 @@ CHAPTERS: tuple[Callable[[Lesson], Section], ...] = (
     gradients,
     mistakes,
     first_filters,
-    activations,
+    deeper_maps,
     saliency_maps,
     guided_maps,
     occlusion_maps,

@@ -5,69 +5,78 @@ score, but each ReLU lets only positive gradients pass back.
 
 f is what came into the ReLU, R the gradient that comes back to it. What speaks against the class is dropped on the way,
 so what remains are the strokes and edges that speak for it. It is no longer the gradient of anything. (The lecture
-credits it to Zeiler & Fergus; theirs is the deconvnet, 1[R > 0]·R.)
+credits it to Zeiler & Fergus; theirs is the deconvnet, 1[R > 0]·R.) At a leaky ReLU 1[f > 0] is the derivative there: 1
+or the slope.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from minicnn.cli.options import Device, Model, Out, Photo, Seed, Target, Weights
+from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Target, Unit, Weights
 from minicnn.errors import MinicnnError
-from minicnn.figures import heatmap, labelled_row, top_value
+from minicnn.figures import top_value
 from minicnn.kernels.backend import Array
-from minicnn.layers import ReLU, backward_rule
+from minicnn.layers import Rectifier, backward_rule
 from minicnn.network import Network
 from minicnn.parameter import to_host
 from minicnn.pictures import to_picture
 
-from .common import describe, photo_run, with_legend
-from .saliency import saliency
+from .attribution import Attribution, Goal, UnitIndex, gradient_of, report
+from .common import photo_run
 
 
-class Guided(NamedTuple):
-    """map (H, W), signed: the sum over the colours of gradient (C, H, W); target: the class."""
+@dataclass(frozen=True, eq=False)
+class InColours(Attribution):
+    """An attribution whose values are also worth a look as a picture: the patterns of the input that speak for F."""
 
-    map: np.ndarray
-    gradient: np.ndarray
-    target: int
+    def panels(self, caption: str) -> list[tuple[str, Image.Image]]:
+        return [*super().panels(caption), *in_colours(self.values[(slice(None), *self.seen())])]
 
 
-def guided_backprop(net: Network, image: Array, target: int | str | None = None) -> Guided:
-    """Guided backpropagation of a class score (default: the one predicted) to `image` (1, C, H, W) in [0, 1].
+def in_colours(values: np.ndarray) -> list[tuple[str, Image.Image]]:
+    """Values (3, H, W) as a picture around grey; nothing of a grey picture, whose map says it all."""
+    if len(values) != 3:
+        return []
+    strength = np.clip(values / (top_value(values, 99.5) or 1), -1, 1)
+    return [("in its colours: grey is 0", to_picture(0.5 + strength / 2))]
 
-    Raises MinicnnError where the network has no ReLU: there is nothing to guide then.
 
-    Example: `guided_backprop(net, net.prepare(load_picture("cat.jpg")), "tabby").map`
+def guided(
+    net: Network, image: Array, target: Goal = None, *, layer: str | None = None, unit: UnitIndex = None
+) -> Attribution:
+    """Guided backpropagation to `image` (1, C, H, W) in [0, 1] from a class (default: the one predicted) or a unit.
+
+    values (C, H, W) is what arrives at the picture, map (H, W), signed, its sum over the colours. Raises MinicnnError
+    where the network has no ReLU: there is nothing to guide then.
+
+    Example: `guided(net, net.prepare(load_picture("cat.jpg")), "tabby").map`
     """
-    if not any(isinstance(layer, ReLU) for _, layer in net.layers()):
-        raise MinicnnError(f"{net.name} has no ReLU: guided backpropagation would be the gradient (explain saliency)")
-    with backward_rule(net, "guided"):
-        result = saliency(net, image, target)
-    return Guided(result.gradient.sum(axis=0), result.gradient, result.target)
+    meaning = "what reaches the pixel by positive steps alone"
+    return by_rule(net, image, "guided", target, layer, unit, method="guided backpropagation", meaning=meaning)
 
 
-def draw(net: Network, image: Array, result: Guided) -> Image.Image:
-    """The picture, the plain gradient and the guided one, blue to red around 0; the latter also in its colours."""
-    plain = saliency(net, image, result.target).gradient.sum(axis=0)
-    tops = top_value(plain), top_value(result.map)
-    row = [
-        (f"seen as {describe(net, image)}", to_picture(to_host(image))),
-        (f"gradient for {net.class_name(result.target)}", heatmap(plain, signed=True, top=tops[0])),
-        ("guided backpropagation", heatmap(result.map, signed=True, top=tops[1])),
-    ]
-    if len(result.gradient) == 3:
-        strength = np.clip(result.gradient / (top_value(result.gradient, 99.5) or 1), -1, 1)
-        row.append(("guided, in its colours: grey is 0", to_picture(0.5 + strength / 2)))
-    return with_legend(
-        labelled_row(row),
-        (tops[0], "gradient: how the score changes when the pixel gets brighter", True),
-        (tops[1], "guided: what reaches the pixel by positive steps alone", True),
-    )
+def by_rule(
+    net: Network,
+    image: Array,
+    rule: str,
+    target: Goal,
+    layer: str | None,
+    unit: UnitIndex,
+    *,
+    method: str,
+    meaning: str,
+) -> InColours:
+    """What arrives at `image` where every ReLU goes back by `rule`."""
+    if not any(isinstance(inner, Rectifier) for _, inner in net.layers()):
+        raise MinicnnError(f"{net.name} has no ReLU: by any rule there is only the gradient (explain saliency)")
+    with backward_rule(net, rule):
+        goal, values = gradient_of(net, image, target, layer=layer, unit=unit)
+    return InColours(method, goal, to_host(image)[0], values.sum(axis=0), True, values, meaning)
 
 
 def command(
@@ -75,14 +84,13 @@ def command(
     model: Model = "lenet5",
     out: Out = Path("guided"),
     target: Target = None,
+    layer: LayerName = None,
+    unit: Unit = None,
     weights: Weights = None,
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
     """What speaks for a class: the gradient, letting positive gradients alone pass the ReLUs."""
-    with photo_run(photo, model, weights, device, out, seed, target=target) as (run, net, x):
-        result = guided_backprop(net, x, target)
-        run.save("guided.png", draw(net, x, result))
-        name = net.class_name(result.target)
-        run.finish(target=name, seen_as=describe(net, x))
-        print(f"seen as {describe(net, x)}; guided backpropagation for {name} is in {run.path('guided.png')}")
+    settings = {"target": target, "layer": layer, "unit": unit}
+    with photo_run(photo, model, weights, device, out, seed, **settings) as (run, net, x):
+        report(run, net, x, guided(net, x, target, layer=layer, unit=unit), "guided")

@@ -1,96 +1,157 @@
 """Occlusion (Zeiler & Fergus 2014, section 4.2): hide a part of the picture and see what the network then makes of it.
 
-A patch slides over the picture; at each place p(class) is recorded. Where it falls, the network used what lies there.
-No gradient is needed, but a forward pass for each place.
+A patch slides over the picture; at each place p(class), or the activation of a unit, is recorded. Where it falls, the
+network used what lies there. No gradient is needed, but a forward pass for each place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import typer
 from PIL import Image
 
-from minicnn.cli.options import Device, Model, Out, Photo, Seed, Target, Weights
-from minicnn.cli.progress import Progress
-from minicnn.errors import MinicnnError, nearest
-from minicnn.figures import heatmap, labelled_row, overlay, top_value
+from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Target, Unit, Weights
+from minicnn.errors import MinicnnError
+from minicnn.figures import heatmap, overlay, top_value
 from minicnn.kernels.backend import Array, get_array_module
-from minicnn.layers import Normalize
 from minicnn.network import Network
 from minicnn.parameter import to_host
 from minicnn.pictures import to_picture
 
-from .common import MEMORY, check_one, describe, photo_run, pictures_at_once, probabilities, with_legend
+from .attribution import Attribution, Goal, Progress, UnitIndex, batches, colour_named, find_target, report, values_of
+from .common import MEMORY, bar_over, photo_run, pictures_at_once, probabilities
 
-FILLS = ("mean", "grey", "black", "white")
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Occlusion(Attribution):
+    """answers (rows, columns): p(class) with the patch at rows × columns, its upper left corners; of a unit, F.
 
-class Occlusion(NamedTuple):
-    """probability (rows, columns): p(target) with the patch at rows × columns, its upper left corners.
-
-    drop (rows, columns): p(target) of the whole picture, `whole`, minus probability. map (H, W): the mean drop of the
+    whole: the same of the whole picture; drop (rows, columns): whole − answers. map (H, W): the mean drop of the
     patches that cover a pixel (0 where none does). window: the side of the patch; fill (C,): its colour.
     """
 
-    map: np.ndarray
-    drop: np.ndarray
-    probability: np.ndarray
+    answers: np.ndarray = field(repr=False)
     whole: float
-    rows: np.ndarray
-    columns: np.ndarray
+    rows: np.ndarray = field(repr=False)
+    columns: np.ndarray = field(repr=False)
     window: int
-    fill: np.ndarray
-    target: int
+    fill: np.ndarray = field(repr=False)
+    of_class: bool
+
+    @property
+    def drop(self) -> np.ndarray:
+        return self.whole - self.answers
+
+    @property
+    def asked(self) -> str:
+        """What is recorded: "p(tabby)", or the unit."""
+        return f"p({self.target.name})" if self.of_class else self.target.name
+
+    def written(self, answer: float) -> str:
+        """An answer as people read it."""
+        return f"{100 * answer:.1f} %" if self.of_class else f"{answer:.3g}"
+
+    def worst_place(self) -> tuple[int, int]:
+        """The corner (row, column) of the patch at which the answer falls most."""
+        i, j = np.unravel_index(self.drop.argmax(), self.drop.shape)
+        return int(self.rows[i]), int(self.columns[j])
+
+    def panels(self, caption: str) -> list[tuple[str, Image.Image]]:
+        """The picture, the patch where it hurts most, the drop over the picture, and the answer at each place."""
+        picture, worst = to_picture(self.image), self.image.copy()
+        row, column = self.worst_place()
+        worst[:, row : row + self.window, column : column + self.window] = self.fill[:, None, None]
+        lowest = self.written(float(self.answers.min()))
+        top, highest = top_value(self.map), self.highest()
+        return [
+            (caption, picture),
+            (f"hidden here {self.asked} falls to {lowest}", to_picture(worst)),
+            ("where it falls", overlay(picture, self.map, signed=True, top=top)),
+            (f"{self.asked} by the place of the patch", heatmap(self.answers, signed=self.both_signs(), top=highest)),
+        ]
+
+    def legends(self) -> list[tuple[float, str, bool]]:
+        there = f"{self.asked} with the patch there"
+        return [
+            (top_value(self.map), f"red: {self.asked} falls when this is hidden; blue: it rises" + self.remark(), True),
+            (self.highest(), there if self.both_signs() else f"{there}: dark is where it is needed", self.both_signs()),
+        ]
+
+    def highest(self) -> float:
+        return max(abs(self.whole), float(np.abs(self.answers).max()))
+
+    def both_signs(self) -> bool:
+        return bool(self.answers.min() < 0)
 
 
 def occlusion(
     net: Network,
     image: Array,
-    target: int | str | None = None,
+    target: Goal = None,
     *,
+    layer: str | None = None,
+    unit: UnitIndex = None,
     window: int | None = None,
     stride: int | None = None,
     fill: str = "mean",
     memory: int = MEMORY,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Occlusion:
-    """p(target) of `image` (1, C, H, W) in [0, 1] with a square patch at every place; default: the class predicted.
+    """p(class) of `image` (1, C, H, W) in [0, 1], or a unit's activation, with a square patch at every place.
 
-    `window` (default: a fifth of the shorter side) and `stride` (a twentieth) are in pixels; the last patches of a row
-    and a column touch the border. `fill`: "mean" is the mean colour of the training pictures, which the network
-    subtracts; or "grey" (0.5), "black", "white". The copies go through the network in batches whose activations take
-    at most `memory` bytes; after each, `progress(places done, of all)` is called. Raises MinicnnError for a window
-    that is larger than the picture.
+    Without a target it is the class predicted. `window` (default: a fifth of the shorter side) and `stride` (a
+    twentieth) are in pixels; the last patches of a row and a column touch the border. `fill`: "mean" is the mean colour
+    of the training pictures, which the network subtracts; or "grey" (0.5), "black", "white". The copies go through the
+    network in batches whose activations take at most `memory` bytes; after each, `progress(places done, of all)` is
+    called. Raises MinicnnError for a window that is larger than the picture.
 
     Example: `occlusion(net, net.prepare(load_picture("cat.jpg")), window=50).map`
     """
-    check_one(image)
+    goal = find_target(net, image, target, layer=layer, unit=unit)
     height, width = image.shape[2:]
-    window = max(1, min(height, width) // 5) if window is None else window
-    stride = max(1, min(height, width) // 20) if stride is None else stride
-    if not 1 <= window <= min(height, width):
-        limit = min(height, width)
-        raise MinicnnError(f"window {window}: expected 1 to {limit} pixels, the picture has {width}×{height}")
-    if stride < 1:
-        raise MinicnnError(f"stride {stride}: expected 1 pixel or more")
-    colour = fill_colour(net, fill)
-    before = probabilities(net, image)[0]
-    c = int(before.argmax()) if target is None else net.class_index(target)
+    window, stride = checked_sizes(window, stride, height, width)
+    colour = colour_named(net, fill, "fill")
+    of_class = layer is None and goal.layer == net.score_layer
+
+    def answer(images: Array) -> np.ndarray:
+        return probabilities(net, images)[:, goal.index[0]] if of_class else values_of(net, images, goal, memory=memory)
+
+    whole = float(answer(image)[0])
     rows, columns = corners(height, window, stride), corners(width, window, stride)
     places = [(row, column) for row in rows for column in columns]
-    found, batch = np.empty(len(places)), pictures_at_once(net, image.shape[1:], memory)
-    for start in range(0, len(places), batch):
-        some = places[start : start + batch]
-        found[start : start + len(some)] = probabilities(net, hidden(image, some, window, colour))[:, c]
-        progress(start + len(some), len(places))
-    probability = found.reshape(len(rows), len(columns))
-    drop = before[c] - probability
-    spread = spread_over_pixels(drop, places, window, (height, width))
-    return Occlusion(spread, drop, probability, float(before[c]), rows, columns, window, colour, c)
+    answers = np.empty(len(places))
+    for some in batches(len(places), pictures_at_once(net, image.shape[1:], memory)):
+        answers[some] = answer(hidden(image, places[some], window, colour))
+        progress(some.stop, len(places))
+    spread = spread_over_pixels(whole - answers, places, window, (height, width))
+    return Occlusion(
+        *("occlusion", goal, to_host(image)[0]),
+        *(spread, True, spread[None]),
+        "how much the answer falls when this is hidden",
+        answers=answers.reshape(len(rows), len(columns)),
+        whole=whole,
+        rows=rows,
+        columns=columns,
+        window=window,
+        fill=colour,
+        of_class=of_class,
+    )
+
+
+def checked_sizes(window: int | None, stride: int | None, height: int, width: int) -> tuple[int, int]:
+    """The side of the patch and its step, in pixels, their defaults put in."""
+    side = min(height, width)
+    window = max(1, side // 5) if window is None else window
+    stride = max(1, side // 20) if stride is None else stride
+    if not 1 <= window <= side:
+        raise MinicnnError(f"window {window}: expected 1 to {side} pixels, the picture has {width}×{height}")
+    if stride < 1:
+        raise MinicnnError(f"stride {stride}: expected 1 pixel or more")
+    return window, stride
 
 
 def corners(side: int, window: int, stride: int) -> np.ndarray:
@@ -108,19 +169,6 @@ def hidden(image: Array, places: list[tuple[int, int]], window: int, colour: np.
     return copies
 
 
-def fill_colour(net: Network, fill: str) -> np.ndarray:
-    """The colour (C,) of the patch, float32 in [0, 1]."""
-    if fill not in FILLS:
-        raise MinicnnError(f"fill {fill!r}{nearest(fill, FILLS)}")
-    if fill != "mean":
-        return np.full(net.input_shape[0], {"grey": 0.5, "black": 0.0, "white": 1.0}[fill], np.float32)
-    layer = next((layer for _, layer in net.layers() if isinstance(layer, Normalize)), None)
-    if layer is None:
-        raise MinicnnError(f"fill 'mean': {net.name} has no Normalize layer that knows it; take grey, black or white")
-    mean = to_host(layer.mean.value / layer.scale.value)
-    return (mean[::-1] if layer.bgr else mean).astype(np.float32)
-
-
 def spread_over_pixels(
     drop: np.ndarray, places: list[tuple[int, int]], window: int, size: tuple[int, int]
 ) -> np.ndarray:
@@ -132,35 +180,13 @@ def spread_over_pixels(
     return total / np.maximum(count, 1)
 
 
-def worst_place(result: Occlusion) -> tuple[int, int]:
-    """The corner (row, column) of the patch at which the probability falls most."""
-    i, j = np.unravel_index(result.drop.argmax(), result.drop.shape)
-    return int(result.rows[i]), int(result.columns[j])
-
-
-def draw(net: Network, image: Array, result: Occlusion) -> Image.Image:
-    """The picture, the patch where it hurts most, the drop over the picture, and the probability at each place."""
-    name, picture, top = net.class_name(result.target), to_picture(to_host(image)), top_value(result.map)
-    highest = max(result.whole, float(result.probability.max()))
-    worst = hidden(image, [worst_place(result)], result.window, result.fill)
-    row = [
-        (f"seen as {describe(net, image)}", picture),
-        (f"hidden here {name} falls to {100 * result.probability.min():.1f} %", to_picture(to_host(worst))),
-        ("where it falls", overlay(picture, result.map, signed=True, top=top)),
-        (f"p({name}) by the place of the patch", heatmap(result.probability, top=highest)),
-    ]
-    return with_legend(
-        labelled_row(row),
-        (top, f"red: p({name}) falls when this is hidden; blue: it rises", True),
-        (highest, f"p({name}) with the patch there: dark is where the network needs the picture", False),
-    )
-
-
 def command(
     photo: Photo,
     model: Model = "lenet5",
     out: Out = Path("occlusion"),
     target: Target = None,
+    layer: LayerName = None,
+    unit: Unit = None,
     window: Annotated[
         int | None, typer.Option("--window", help="Side of the patch, pixels (default: a fifth).")
     ] = None,
@@ -172,24 +198,22 @@ def command(
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
-    """How does the probability of a class fall where a patch hides the picture?"""
-    settings = {"target": target, "window": window, "stride": stride, "fill": fill}
+    """How does the probability of a class, or a unit's activation, fall where a patch hides the picture?"""
+    settings = {"target": target, "layer": layer, "unit": unit, "window": window, "stride": stride, "fill": fill}
     with photo_run(photo, model, weights, device, out, seed, **settings) as (run, net, x):
-        with Progress("hiding") as bar:
+        with bar_over("hiding", "places") as progress:
             result = occlusion(
-                net,
-                x,
-                target,
+                *(net, x, target),
+                layer=layer,
+                unit=unit,
                 window=window,
                 stride=stride,
                 fill=fill,
-                progress=lambda done, total: bar.update(done, f"{done} of {total} places", total),
+                progress=progress,
             )
-        run.save("occlusion.png", draw(net, x, result))
-        name, lowest = net.class_name(result.target), float(result.probability.min())
-        row, column = worst_place(result)
-        run.finish(target=name, probability=result.whole, lowest=lowest, row=row, column=column)
+        lowest, (row, column) = float(result.answers.min()), result.worst_place()
+        report(run, net, x, result, "occlusion", whole=result.whole, lowest=lowest, row=row, column=column)
         print(
-            f"p({name}) is {100 * result.whole:.1f} %, and {100 * lowest:.1f} % with a patch of {result.window} pixels "
-            f"at row {row}, column {column}; {result.drop.size} places are in {run.path('occlusion.png')}"
+            f"{result.asked} is {result.written(result.whole)}, and {result.written(lowest)} with a patch of "
+            f"{result.window} pixels at row {row}, column {column}; {result.drop.size} places were tried"
         )

@@ -55,8 +55,8 @@ from minicnn.pictures import to_picture
 from minicnn.run import Run
 from minicnn.schedules import Clock
 
+from .attribution import colour_named
 from .common import describe, load_network, open_run, weights_used
-from .occlusion import fill_colour
 
 RECIPES = ("clear", "simonyan", "plain")
 
@@ -124,7 +124,7 @@ def falling(clock: Clock) -> float:
 
 def zero_colour(net: Network) -> tuple[float, ...]:
     """The colour of an empty picture: the mean of the training pictures; for grey digits black, their paper."""
-    return tuple(fill_colour(net, "mean" if net.input_shape[0] == 3 else "black").tolist())
+    return tuple(colour_named(net, "mean" if net.input_shape[0] == 3 else "black").tolist())
 
 
 def start_pictures(net: Network, starts: int, seed: int) -> Array:

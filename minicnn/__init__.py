@@ -48,6 +48,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "Normalize",
         "PadShortcut",
         "ReLU",
+        "Rectifier",
         "Remember",
         "Residual",
         "Scale",

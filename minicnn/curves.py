@@ -1,9 +1,9 @@
-"""Curves of training runs, drawn with matplotlib: the same history gives the same bytes."""
+"""Curves of training runs, and other diagrams, drawn with matplotlib: the same numbers give the same bytes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,19 +84,24 @@ def _points(history: History, key: str, scale: float = 1, offset: float = 0) -> 
 
 def _drawn(panels: Sequence[Panel]) -> Image.Image:
     """The diagrams side by side."""
+    if not panels:
+        raise MinicnnError("expected a history with losses or accuracies to draw, got none")
+    return diagrams([panel.draw for panel in panels])
+
+
+def diagrams(draw: Sequence[Callable[[Any], None]], size: tuple[float, float] = (5.2, 3.9)) -> Image.Image:
+    """Diagrams side by side, each drawn by a function into its own axes of matplotlib; `size` of one is in inches."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    if not panels:
-        raise MinicnnError("expected a history with losses or accuracies to draw, got none")
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # not the user's: the same history gives the same bytes
+        matplotlib.rcdefaults()  # not the user's: the same numbers give the same bytes
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, wspace=0.05)
-        figure = Figure(figsize=(5.2 * len(panels), 3.9), dpi=120, layout=layout)
+        figure = Figure(figsize=(size[0] * len(draw), size[1]), dpi=120, layout=layout)
         canvas: Any = FigureCanvasAgg(figure)
-        for i, panel in enumerate(panels, 1):
-            panel.draw(figure.add_subplot(1, len(panels), i))
+        for i, draw_one in enumerate(draw, 1):
+            draw_one(figure.add_subplot(1, len(draw), i))
         canvas.draw()
         return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

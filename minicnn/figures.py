@@ -74,10 +74,11 @@ def rescale(array: np.ndarray, mode: str = "tile") -> np.ndarray:
 def top_value(values: np.ndarray, percentile: float = 99) -> float:
     """The magnitude that gets the strongest colour: a percentile of |values|, so that one outlier does not darken all.
 
-    The greatest magnitude where the percentile is zero (a map that is zero nearly everywhere).
+    Zeros do not count: a unit that sees a corner of the picture has a map that is zero nearly everywhere.
     """
     size = np.abs(_finite(values))
-    return float(np.percentile(size, percentile)) or float(size.max())
+    shown = size[size > 0]
+    return float(np.percentile(shown, percentile)) if shown.size else 0.0
 
 
 def heatmap(
@@ -121,7 +122,7 @@ def colour_bar(
     letters = font(SMALL_SIZE)
     numbers = Image.new("RGB", (width, sum(letters.getmetrics())), background)
     draw = ImageDraw.Draw(numbers)
-    ends = [(0, f"{-top:.3g}", "la"), (width / 2, "0", "ma")] if signed else [(0, "0", "la")]
+    ends = [(0, f"{0 - top:.3g}", "la"), (width / 2, "0", "ma")] if signed else [(0, "0", "la")]
     for x, number, anchor in [*ends, (width, f"{top:.3g}", "ra")]:
         draw.text((x, 0), number, font=letters, fill=ink_on(background), anchor=anchor)
     below = text_box(meaning, width, size=SMALL_SIZE, background=background)

@@ -5,7 +5,8 @@
         run.save("saliency.png", picture)
         run.finish(probability=0.93)
 
-run.json is whole at any moment. Times are in it and nowhere else: all other files depend on seed and settings alone.
+run.json is whole at any moment. Times are in it, and on a page that compares times: all other files depend on seed and
+settings alone.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from minicnn.layers import (
 from minicnn.layers.containers import Chain, Grads
 from minicnn.layers.layer import add_gradients, channels_first, channels_last
 from minicnn.network import Network
+from minicnn.receptive import Region, parts, side_by_side
 
 from .alexnet import IMAGENET_MEAN, IMAGENET_STD
 from .foreign import Foreign, torch_names, weighted
@@ -98,6 +99,12 @@ class Dense(Chain):
     def output_shape(self, input_shape: Shape) -> Shape:
         new = self.chain_output_shape(input_shape)
         return input_shape[0] + new[0], *new[1:]
+
+
+@parts.register
+def _(container: Dense, region: Region, shape: Shape) -> list[tuple[str, Region]]:
+    *_, last = container.chain()
+    return side_by_side(region, [("", shape[0]), (last, container.output_shape(shape)[0] - shape[0])])
 
 
 def dense_block(in_channels: int, count: int) -> Sequential:

@@ -24,6 +24,7 @@ from minicnn.layers import (
 )
 from minicnn.layers.containers import Grads, below
 from minicnn.network import Network
+from minicnn.receptive import source
 
 from .alexnet import IMAGENET_MEAN, IMAGENET_STD
 from .foreign import Foreign, torch_names, weighted
@@ -143,6 +144,11 @@ class Fire(Concat):
         squeeze = self.children()["squeeze"]
         yield squeeze, input_shape
         yield from super().inputs(squeeze.output_shape(input_shape))
+
+
+@source.register
+def _(container: Fire, name: str) -> str:
+    return "" if name == "squeeze" else "squeeze"
 
 
 def foreign(net: Network) -> list[Foreign]:

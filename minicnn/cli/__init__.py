@@ -33,18 +33,35 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         "Look at filters and activations.",
         {
             "filters": ("minicnn.experiments.filters", "The filters of a convolution, several networks side by side."),
+            "handmade": ("minicnn.experiments.handmade", "Blur, sharpen, find edges: convolution by hand."),
+            "learned": ("minicnn.experiments.learned", "From kernels made by hand to learned ones, on digits."),
             "activations": ("minicnn.experiments.activations", "What every map of a layer answers to a picture."),
+            "patches": ("minicnn.experiments.patches", "The patches of a data set that excite a unit most."),
+            "neighbours": ("minicnn.experiments.neighbours", "The nearest pictures in pixels and in features."),
+            "embedding": ("minicnn.experiments.embedding", "A data set on a plane, by PCA and by t-SNE."),
+            "gallery": ("minicnn.experiments.gallery", "All that looking in gives for a photo, on one page."),
         },
     ),
     "explain": (
-        "Show which pixels matter for a class.",
+        "Show which pixels matter for a class, or for any unit.",
         {
             "saliency": ("minicnn.experiments.saliency", "Which pixels would change the class score most."),
+            "smoothgrad": ("minicnn.experiments.smoothgrad", "Saliency, the mean over noisy copies of the picture."),
             "guided": ("minicnn.experiments.guided", "The same, letting positive gradients alone through the ReLUs."),
+            "deconvnet": ("minicnn.experiments.deconvnet", "The pattern that excites a unit: the network in reverse."),
+            "gradcam": ("minicnn.experiments.gradcam", "Where the maps are active that speak for a class."),
+            "integrated-gradients": (
+                "minicnn.experiments.integrated_gradients",
+                "What each pixel adds to the score, starting from a picture that shows nothing.",
+            ),
+            "deeplift": ("minicnn.experiments.deeplift", "The same by one pass back: quotients for derivatives."),
+            "axioms": ("minicnn.experiments.axioms", "What the methods promise, measured on small networks."),
             "occlusion": (
                 "minicnn.experiments.occlusion",
                 "How the probability drops where a patch hides the picture.",
             ),
+            "segment": ("minicnn.experiments.segment", "Cut the object out: saliency and GrabCut."),
+            "compare": ("minicnn.experiments.compare", "All of these on one picture, measured, in one figure."),
         },
     ),
     "make": (

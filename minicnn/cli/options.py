@@ -17,3 +17,8 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives th
 Photo = Annotated[Path, typer.Argument(help="A picture file.")]
 Target = Annotated[str | None, typer.Option("--target", "-t", help="Class, name or number (default: the predicted).")]
 LayerName = Annotated[str | None, typer.Option("--layer", "-l", help="A layer (`minicnn summary MODEL` lists them).")]
+Unit = Annotated[
+    str | None, typer.Option("--unit", help="A unit of the layer: 12, or channel,row,column (default: the strongest).")
+]
+Data = Annotated[str, typer.Option("--data", "-d", help="mnist, cifar10, digits, or a folder of pictures.")]
+Split = Annotated[str, typer.Option("--split", help="train or test, of a data set.")]

@@ -44,16 +44,17 @@ def load(
     resize: int | None = None,
     classes: Sequence[str] | None = None,
     wordnet: Mapping[str, str] | None = None,
+    any_name: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """The "train" or "test" pictures of a data set by its name ("mnist", "cifar10", "digits"), or of a path.
 
     The path may be MNIST's folder of idx files, one of CIFAR-10's official folders, one of its archives, or a folder
     of pictures, which alone takes the split None. `shape` (C, H, W) is what a network takes: a folder's pictures are
-    cut to it, a data set that has another is refused; `resize`, `classes` and `wordnet` are for a folder's pictures and
-    the order of its classes (see folder.load). A name is looked for in MINICNN_DATA, the cache and the network, in this
-    order; `progress(what, done, total)` hears of downloads and decoding. To read a folder that is called like a data
-    set, write ./mnist. Raises MinicnnError.
+    cut to it, a data set that has another is refused; `resize`, `classes`, `wordnet` and `any_name` are for a folder's
+    pictures and the order of its classes (see folder.load). A name is looked for in MINICNN_DATA, the cache and the
+    network, in this order; `progress(what, done, total)` hears of downloads and decoding. To read a folder that is
+    called like a data set, write ./mnist. Raises MinicnnError.
     """
     if split not in ("train", "test", None):
         raise MinicnnError(f"split {split!r}: expected 'train' or 'test'")
@@ -65,7 +66,7 @@ def load(
     if name is None and not is_mnist and not is_cifar10:
         if not path.is_dir():
             raise MinicnnError(f"{path}: expected a folder of pictures, or an archive of CIFAR-10")
-        return folder.load(path, split, shape=shape, resize=resize, classes=classes, wordnet=wordnet)
+        return folder.load(path, split, shape=shape, resize=resize, classes=classes, wordnet=wordnet, any_name=any_name)
     if split is None:
         raise MinicnnError(f"{os.fspath(source)}: has splits; say which, 'train' or 'test'")
     if name == "mnist" or is_mnist:

@@ -89,6 +89,7 @@ def load(
     resize: int | None = None,
     classes: Sequence[str] | None = None,
     wordnet: Mapping[str, str] | None = None,
+    any_name: bool = False,
 ) -> Dataset:
     """A folder of pictures as a data set, in the order of the files' names.
 
@@ -96,14 +97,16 @@ def load(
     PictureFiles). Without it all are decoded now, as RGB, and must be of one size. `classes` gives the classes' order
     by sub-folder, WordNet id, what `wordnet` says that an id is called, or what a file's name says after its id, so
     that labels agree with those of a trained network; it may name more than there are here. By default they are sorted;
-    test takes those of train. `split` None takes the whole of a folder that has no splits. Raises MinicnnError.
+    test takes those of train. `split` None takes the whole of a folder that has no splits. `any_name`: pictures that
+    lie directly in the folder, and whose names say no class, are together one whose name is "". Raises MinicnnError.
     """
     chosen = _split_folder(folder, split)
-    entries = _entries(chosen)
+    entries = _entries(chosen, any_name)
     names = {key: _class_name(key, path) for key, path in reversed(entries)}
     if classes is None:
         train = folder / "train"
-        classes = sorted({key for key, _ in (_entries(train) if chosen != folder and train.is_dir() else entries)})
+        known = _entries(train, any_name) if chosen != folder and train.is_dir() else entries
+        classes = sorted({key for key, _ in known})
     numbers = {key: number for number, key in enumerate(classes)}
     called = wordnet or {}
     found = {
@@ -134,7 +137,7 @@ def _split_folder(folder: Path, split: str | None) -> Path:
     return here[split][0]
 
 
-def _entries(folder: Path) -> list[tuple[str, Path]]:
+def _entries(folder: Path, any_name: bool = False) -> list[tuple[str, Path]]:
     """(class, file) of each picture, sorted by their names."""
     try:
         children = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -145,7 +148,7 @@ def _entries(folder: Path) -> list[tuple[str, Path]]:
     if not any(classes.values()):
         if not loose:
             raise MinicnnError(f"{folder}: no pictures in it ({' '.join(SUFFIXES)})")
-        return [(_wordnet_id(path), path) for path in loose]
+        return [("" if any_name and not WORDNET_ID.match(path.stem) else _wordnet_id(path), path) for path in loose]
     if loose:
         raise MinicnnError(f"{loose[0]}: lies beside sub-folders of pictures; which class does it belong to?")
     empty = [name for name, paths in classes.items() if not paths]

@@ -1,6 +1,6 @@
 """The layers. Names and default values are torch's where torch has the layer."""
 
-from .activations import GuidedReLU, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh, backward_rule
+from .activations import GuidedReLU, LeakyReLU, Rectifier, ReLU, Sigmoid, Softmax, Tanh, backward_rule
 from .aside import Aside
 from .containers import Concat, Container, Residual, Sequential
 from .conv import Conv1d, Conv2d
@@ -35,6 +35,7 @@ __all__ = [
     "Normalize",
     "PadShortcut",
     "ReLU",
+    "Rectifier",
     "Remember",
     "Residual",
     "Scale",

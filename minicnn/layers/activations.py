@@ -10,14 +10,29 @@ from typing import Any
 from .. import kernels
 from ..errors import MinicnnError
 from ..kernels.array.relu import RULES
-from ..kernels.backend import Array
+from ..kernels.backend import Array, get_array_module
 from .layer import Layer, Memory, Remember, Shape, channels_last
 from .registry import Example, register
 
 
+class Rectifier(Layer):
+    """What ReLU and LeakyReLU share: a kink at 0, and a `rule`, one of RULES (kernels/array/relu.py), for going back.
+
+    They remember on which side of it each element lay.
+    """
+
+    rule = "gradient"
+
+    def memory(self, input_shape: Shape) -> int:
+        return -(-prod(input_shape) // 8)  # one bit an element
+
+    def sides(self, x: Array) -> Array | None:
+        return x > 0
+
+
 @register(Example({}, (3, 4, 5)), Example({}, (7,)), Example({}, (2, 9)))
-class ReLU(Layer):
-    """y = max(x, 0), any shape. `rule` is how it goes back: one of RULES (kernels/array/relu.py)."""
+class ReLU(Rectifier):
+    """y = max(x, 0), any shape. `rule` is how it goes back."""
 
     def __init__(self, rule: str = "gradient") -> None:
         check_rule(rule)
@@ -33,12 +48,6 @@ class ReLU(Layer):
 
     def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
         return kernels.relu_backward(dy, cache, rule=self.rule)
-
-    def memory(self, input_shape: Shape) -> int:
-        return -(-prod(input_shape) // 8)  # one bit an element
-
-    def sides(self, x: Array) -> Array | None:
-        return x > 0
 
     def describe(self) -> str:
         return "" if self.rule == "gradient" else self.rule
@@ -59,22 +68,27 @@ def check_rule(rule: str) -> None:
 
 @contextmanager
 def backward_rule(net: Layer, rule: str) -> Iterator[None]:
-    """Within a `with` block, every ReLU of the network goes back by `rule`. The forward pass may lie before it."""
+    """Within a `with` block, every rectifier of the network goes back by `rule`. The forward pass may lie before it."""
     check_rule(rule)
-    relus = [layer for _, layer in net.nodes() if isinstance(layer, ReLU)]
-    before = [relu.rule for relu in relus]
-    for relu in relus:
-        relu.rule = rule
+    rectifiers = [layer for _, layer in net.nodes() if isinstance(layer, Rectifier)]
+    before = [layer.rule for layer in rectifiers]
+    for layer in rectifiers:
+        layer.rule = rule
     try:
         yield
     finally:
-        for relu, old in zip(relus, before, strict=True):
-            relu.rule = old
+        for layer, old in zip(rectifiers, before, strict=True):
+            layer.rule = old
 
 
 @register(Example({}, (3, 4, 5)), Example({"negative_slope": 0.1}, (7,)))
-class LeakyReLU(Layer):
-    """y = x where x > 0, negative_slope·x elsewhere; any shape."""
+class LeakyReLU(Rectifier):
+    """y = x where x > 0, negative_slope·x elsewhere; any shape.
+
+    By the rules "guided" and "deconvnet" it goes back as a ReLU does, in two steps: what is negative of the gradient is
+    dropped; then "guided" multiplies by the derivative, which is nowhere 0 here, and "deconvnet" lets all pass. It is
+    never dead: "redirected" is the gradient.
+    """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
@@ -83,13 +97,9 @@ class LeakyReLU(Layer):
         return kernels.leaky_relu_forward(x, slope=self.negative_slope, remember=remember)
 
     def pullback(self, dy: Array, cache: Any, need_dx: bool, need_dparams: bool) -> Array | None:
-        return kernels.leaky_relu_backward(dy, cache)
-
-    def memory(self, input_shape: Shape) -> int:
-        return -(-prod(input_shape) // 8)
-
-    def sides(self, x: Array) -> Array | None:
-        return x > 0
+        if self.rule in ("guided", "deconvnet"):
+            dy = get_array_module(dy).maximum(dy, 0)
+        return dy if self.rule == "deconvnet" else kernels.leaky_relu_backward(dy, cache)
 
     def describe(self) -> str:
         return f"{self.negative_slope:g}"

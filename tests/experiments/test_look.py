@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn.errors import MinicnnError
-from minicnn.experiments.activations import activation_maps, bars, draw_values, first_activation, shades
+from minicnn.experiments.activations import activations, bars, draw_values, first_activation, shades
 from minicnn.experiments.filters import PLANES, ROWS, caption, draw, filters, side_by_side
 from minicnn.files import sha256
 from minicnn.layers import Conv2d, Normalize
@@ -95,7 +95,7 @@ def test_bad_input_to_filters_is_one_line_each(refused, photo, tmp_path):
 
 
 def test_activations_are_those_of_the_network(small, image):
-    found = activation_maps(small, image, "relu2")
+    found = activations(small, image, "relu2")
     np.testing.assert_array_equal(found.values, small.activations(image, ["relu2"])["relu2"][0])
     assert found.values.shape == (5, 4, 4) and not found.signed
 
@@ -107,14 +107,14 @@ def test_the_default_is_what_follows_the_first_convolution(small):
 
 def test_a_silent_map_is_black_and_is_counted(small, image):
     small.layer("conv1").bias.value[1] = -100
-    found = activation_maps(small, image)
+    found = activations(small, image)
     assert found.silent() == 1
     pictures = shades(found)
     assert pictures[1].max() == 0 and pictures[0].max() == 1
 
 
 def test_zero_is_grey_where_there_are_negative_values(small, image):
-    found = activation_maps(small, image, "conv1")
+    found = activations(small, image, "conv1")
     pictures = shades(found)
     assert found.signed and pictures.min() >= 0 and pictures.max() <= 1
     np.testing.assert_array_equal(np.sign(pictures[:, 0] - 0.5), np.sign(found.values))
@@ -136,18 +136,18 @@ def test_bars_stay_on_the_page(size):
 def test_the_maps_of_a_large_picture_are_made_smaller(small):
     small.input_shape = (3, 400, 300)
     x = np.random.default_rng(0).random((1, 3, 400, 300), np.float32)
-    assert draw_values(activation_maps(small, x)).width < 1000
+    assert draw_values(activations(small, x)).width < 1000
 
 
 def test_a_layer_with_one_place_is_a_vector(small, image):
     small.replace("flatten", Conv2d(5, 3, 4))
-    assert activation_maps(small, image, "flatten").values.shape == (3,)
+    assert activations(small, image, "flatten").values.shape == (3,)
 
 
 def test_the_same_activations_on_every_device(small, image, on):
-    expected = activation_maps(small, image).values
+    expected = activations(small, image).values
     on.place(small)
-    np.testing.assert_allclose(activation_maps(small, on.upload(image)).values, expected, atol=1e-5)
+    np.testing.assert_allclose(activations(small, on.upload(image)).values, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", [None, "conv2", "relu4", "fc5", "input"])
@@ -179,6 +179,6 @@ def test_the_pictures_have_the_same_bytes_each_time(minicnn, photo, tmp_path):
 
 
 def test_a_figure_can_be_saved(small, image, tmp_path):
-    save_png(tmp_path / "maps.png", draw_values(activation_maps(small, image)))
+    save_png(tmp_path / "maps.png", draw_values(activations(small, image)))
     save_png(tmp_path / "picture.png", to_picture(image))
     assert load_picture(tmp_path / "maps.png").height > 40

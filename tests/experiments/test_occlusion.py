@@ -5,7 +5,7 @@ import pytest
 
 from minicnn.errors import MinicnnError
 from minicnn.experiments.common import pictures_at_once
-from minicnn.experiments.occlusion import occlusion, worst_place
+from minicnn.experiments.occlusion import occlusion
 from minicnn.layers import Normalize
 from minicnn.models import build
 
@@ -18,8 +18,23 @@ def test_every_probability_is_that_of_the_picture_with_the_patch_there(small, im
             hidden = image.copy()
             hidden[:, :, row : row + 4, column : column + 4] = 0.5
             expected = next(p.probability for p in small.predict(hidden)[0] if p.name == "dog")
-            assert result.probability[i, j] == pytest.approx(expected, abs=1e-6)
-    np.testing.assert_allclose(result.drop, result.whole - result.probability)
+            assert result.answers[i, j] == pytest.approx(expected, abs=1e-6)
+    np.testing.assert_allclose(result.drop, result.whole - result.answers)
+
+
+def test_of_a_unit_the_activation_is_what_falls(small, image):
+    result = occlusion(small, image, layer="relu2", unit="2,1,3", window=4, stride=4, fill="black")
+    assert result.whole == pytest.approx(small.activations(image, ["relu2"])["relu2"][0, 2, 1, 3])
+    hidden = image.copy()
+    hidden[:, :, 4:8, 8:12] = 0
+    assert result.answers[1, 2] == pytest.approx(small.activations(hidden, ["relu2"])["relu2"][0, 2, 1, 3], abs=1e-6)
+    assert result.asked == "relu2: channel 2 at 1, 3"
+
+
+def test_a_score_that_is_named_as_a_unit_is_no_probability(small, image):
+    result = occlusion(small, image, layer="fc3", unit=1)
+    assert result.whole == pytest.approx(small.scores(image)[0, 1], abs=1e-6)
+    assert result.figure().width > 300  # also where some answers are negative
 
 
 def test_the_map_is_the_mean_drop_of_the_patches_over_each_pixel(small, image):
@@ -54,7 +69,7 @@ def test_the_size_of_the_batches_changes_nothing(small, image):
     calls = []
     one = occlusion(small, image, memory=1, progress=lambda *done: calls.append(done))
     assert calls == [(i, 121) for i in range(1, 122)]
-    np.testing.assert_allclose(occlusion(small, image).probability, one.probability, atol=1e-6)
+    np.testing.assert_allclose(occlusion(small, image).answers, one.answers, atol=1e-6)
 
 
 def test_batches_grow_with_the_memory_that_is_allowed(small):
@@ -68,7 +83,7 @@ def test_the_same_result_on_every_device(small, image, on):
     expected = occlusion(small, image, window=4, stride=4)
     on.place(small)
     result = occlusion(small, on.upload(image), window=4, stride=4)
-    np.testing.assert_allclose(result.probability, expected.probability, atol=1e-5)
+    np.testing.assert_allclose(result.answers, expected.answers, atol=1e-5)
 
 
 def test_the_picture_itself_is_not_changed(small, image):
@@ -79,7 +94,7 @@ def test_the_picture_itself_is_not_changed(small, image):
 
 def test_the_worst_place_is_where_the_network_looks(small, image):
     result = occlusion(small, image)
-    row, column = worst_place(result)
+    row, column = result.worst_place()
     i, j = list(result.rows).index(row), list(result.columns).index(column)
     assert result.drop[i, j] == result.drop.max()
 

@@ -72,7 +72,8 @@ def test_one_outlier_does_not_darken_the_map():
     values = np.ones((20, 20))
     values[0, 0] = 1000
     assert figures.top_value(values) == 1
-    assert figures.top_value(np.eye(200)[:, :1]) == 1  # 199 of 200 are zero: the percentile is, the top is not
+    assert figures.top_value(np.eye(200)[:, :1]) == 1  # 199 of 200 are zero, and do not count
+    assert figures.top_value(np.append(np.zeros(9900), np.arange(101))) == pytest.approx(99, abs=0.1)
 
 
 def test_zero_is_the_middle_colour_of_a_signed_map_and_black_otherwise():

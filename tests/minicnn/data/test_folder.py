@@ -52,6 +52,13 @@ def test_wordnet_ids_of_names_are_the_classes(tmp_path):
     assert dataset.labels.tolist() == [0, 1, 1, 2]
 
 
+def test_pictures_of_no_class_are_taken_where_nobody_asks_for_one(tmp_path):
+    for name in ("beach", "n00000001_tench", "a"):
+        save(tmp_path / f"{name}.png", size=(8, 8))
+    dataset = data.load(tmp_path, "test", any_name=True)
+    assert dataset.class_names == ("", "tench") and dataset.labels.tolist() == [0, 0, 1]
+
+
 def test_underscores_of_a_folders_name_are_spaces_to_people_and_do_not_matter_to_labels(tmp_path):
     for name in ("golden_retriever", "tench"):
         save(tmp_path / name / "1.png")

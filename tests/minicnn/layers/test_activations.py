@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minicnn.errors import MinicnnError
-from minicnn.layers import Concat, GuidedReLU, LeakyReLU, Linear, ReLU, Sequential, backward_rule
+from minicnn.layers import Concat, GuidedReLU, LeakyReLU, Linear, Rectifier, ReLU, Sequential, backward_rule
 
 RULES = ["gradient", "deconvnet", "guided", "redirected"]
 F = np.array([[3.0, -2.0, 1.0, -4.0, 0.0]])
@@ -36,15 +36,25 @@ def test_a_dead_picture_is_redirected_and_a_living_one_is_not() -> None:
 
 def test_a_rule_holds_within_its_block_alone() -> None:
     net = Sequential(relu1=ReLU(), inner=Concat(relu2=ReLU("deconvnet"), leaky=LeakyReLU()), relu3=GuidedReLU())
-    relus = [layer for _, layer in net.layers() if isinstance(layer, ReLU)]
+    relus = [layer for _, layer in net.layers() if isinstance(layer, Rectifier)]
     with backward_rule(net, "guided"):
-        assert [relu.rule for relu in relus] == ["guided"] * 3
+        assert [relu.rule for relu in relus] == ["guided"] * 4
         with backward_rule(net, "redirected"):
-            assert [relu.rule for relu in relus] == ["redirected"] * 3
-    assert [relu.rule for relu in relus] == ["gradient", "deconvnet", "guided"]
+            assert [relu.rule for relu in relus] == ["redirected"] * 4
+    assert [relu.rule for relu in relus] == ["gradient", "deconvnet", "gradient", "guided"]
     with pytest.raises(KeyError), backward_rule(net, "guided"):
         raise KeyError
-    assert [relu.rule for relu in relus] == ["gradient", "deconvnet", "guided"]
+    assert [relu.rule for relu in relus] == ["gradient", "deconvnet", "gradient", "guided"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_leaky_relu_drops_what_is_negative_and_then_goes_back(rule: str) -> None:
+    leaky = LeakyReLU(0.5)
+    leaky.forward(F)
+    slopes = np.where(F > 0, 1, 0.5)
+    expected = {"guided": slopes * np.maximum(R, 0), "deconvnet": np.maximum(R, 0)}.get(rule, slopes * R)
+    with backward_rule(leaky, rule):
+        np.testing.assert_array_equal(leaky.backward(R), expected)
 
 
 @pytest.mark.parametrize("rule", RULES)
