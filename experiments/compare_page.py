@@ -117,8 +117,10 @@ def table(found: Comparison) -> Table:
     """The numbers, and what each map took."""
     rows = [
         (
-            *(one.name, one.deletion.auc, one.insertion.auc, round(one.randomized, 3)),
-            *("the map is 0" if one.blank else one.completeness() or "not promised", f"{one.seconds:.2f} s"),
+            one.name,
+            *(("–",) * 3 if one.blank else (one.deletion.auc, one.insertion.auc, round(one.randomized, 3))),
+            "the map is 0" if one.blank else one.completeness() or "not promised",
+            f"{one.seconds:.2f} s",
         )
         for one in found.judged
     ]

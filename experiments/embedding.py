@@ -105,6 +105,7 @@ def draw_scatter(found: Embedding, dataset: Dataset) -> Image.Image:
             colours, names = class_colours(dataset)
             size = float(np.clip(6000 / len(places), 4, 30))
             axes.scatter(*places.T, c=colours[dataset.labels], s=size, linewidths=0)
+            axes.set_aspect("equal", adjustable="datalim")  # a distance is one, whichever way it lies
             axes.set_title(title, fontsize=12, loc="left")
             axes.set_xticks([])
             axes.set_yticks([])
