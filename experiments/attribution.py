@@ -216,17 +216,17 @@ def batches(count: int, size: int) -> list[slice]:
 
 
 def colour_named(net: Network, name: str, what: str = "colour") -> np.ndarray:
-    """One of COLOURS as (C,) float32 in [0, 1]; "mean" is that of the training pictures, which the network subtracts.
+    """One of COLOURS as (C,) float32 in [0, 1]; "mean" is that of the training pictures, which the network subtracts:
+    black, where it subtracts none.
 
-    Raises MinicnnError, which says `what` was to have it, for another name, and where a network knows no mean.
+    Raises MinicnnError, which says `what` was to have it, for another name.
     """
     if name not in COLOURS:
         raise MinicnnError(f"{what} {name!r}{nearest(name, COLOURS)}")
-    if name != "mean":
-        return np.full(net.input_shape[0], {"grey": 0.5, "black": 0.0, "white": 1.0}[name], np.float32)
     layer = next((layer for _, layer in net.layers() if isinstance(layer, Normalize)), None)
-    if layer is None:
-        raise MinicnnError(f"{what} 'mean': {net.name} has no Normalize layer that knows it; take grey, black or white")
+    if name != "mean" or layer is None:
+        level = {"grey": 0.5, "black": 0.0, "white": 1.0, "mean": 0.0}[name]
+        return np.full(net.input_shape[0], level, np.float32)
     mean = to_host(layer.mean.value / layer.scale.value)
     return (mean[::-1] if layer.bgr else mean).astype(np.float32)
 

@@ -21,9 +21,13 @@ def printable(text: str) -> str:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """A hint with the right names nearest to `name`: "; did you mean 'relu3'?", or the choices where none is near."""
+    """A hint with the right names nearest to `name`: "; did you mean 'relu3'?", or the choices where none is near.
+
+    Those come first that have it as one of their words: of "cat", "tiger cat" and not "crate".
+    """
     known = list(choices)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    with_it = [n for n in known if name.lower() in re.split(r"[\W_]+", n.lower())]
+    near = list(dict.fromkeys([*with_it, *difflib.get_close_matches(name, known, n=3, cutoff=0.5)]))[:3]
     if near:
         return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")

@@ -12,6 +12,7 @@ from minicnn.experiments.attribution import (
     Attribution,
     Target,
     baseline_for,
+    colour_named,
     explained,
     find_target,
     gradient_of,
@@ -19,8 +20,9 @@ from minicnn.experiments.attribution import (
     values_of,
 )
 from minicnn.experiments.common import pictures_at_once
-from minicnn.layers import Softmax
+from minicnn.layers import Flatten, Linear, Softmax
 from minicnn.models import build
+from minicnn.network import Network
 from minicnn.pictures import load_picture
 
 
@@ -216,3 +218,8 @@ def test_every_method_explains_a_class_and_a_unit(small, image, name):
         np.testing.assert_array_equal(again.map, result.map)
         if result.delta is not None:
             assert result.delta == pytest.approx(result.values.sum() - result.change, abs=1e-5)
+
+
+def test_a_network_that_subtracts_no_mean_hides_with_black_by_default():
+    net = Network({"flatten": Flatten(), "fc": Linear(12, 2)}, input_shape=(3, 2, 2))
+    np.testing.assert_array_equal(colour_named(net, "mean"), np.zeros(3, np.float32))
