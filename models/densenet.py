@@ -97,7 +97,7 @@ class Dense(Chain):
         self._cut = None
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        new = self.chain_output_shape(input_shape)
+        new = super().output_shape(input_shape)
         return input_shape[0] + new[0], *new[1:]
 
 

@@ -153,17 +153,16 @@ class Chain(Container):
         for layer in layers:
             layer.forget()
         self._groups = ()
-        y: Array | None = x
-        done = 0
+        y, done = x, 0
         while done < depth:
             fusion = fusion_of(layers[done : min(done + LONGEST, depth)], remember)
             if fusion.size > 1 and self.inside(names[done : done + fusion.size], wanted):
                 fusion = ALONE
-            start, done = done, done + fusion.size
-            group = tuple(names[start:done])
+            start, done, group = done, done + fusion.size, tuple(names[done : done + fusion.size])
             fused = fusion.options if done < len(names) else {**fusion.options, **at_end}
-            needed = need_y or done < depth or fusion.size > 1
-            y, more = self.trace_child(group[0], y, wanted, remember, needed, **fused)
+            y, more = self.trace_child(
+                group[0], y, wanted, remember, need_y or done < depth or fusion.size > 1, **fused
+            )
             found.update(more)
             if fusion.size > 1 and y is not None:
                 if group[-1] in wanted:
@@ -190,10 +189,7 @@ class Chain(Container):
             start -= len(group)
             if start < first:
                 break
-            fused: dict[str, Any] = {}
-            together: tuple[Layer, ...] = ()
-            if len(group) > 1:
-                dy, fused, together = self.behind(group, dy, grads, need_dparams)
+            dy, fused, together = self.behind(group, dy, grads, need_dparams)
             arrived = dy is not None
             dy = self.inject_child(group[0], dy, grads, need_dx or start > first, need_dparams, **fused)
             if arrived:
@@ -208,6 +204,8 @@ class Chain(Container):
 
         They are all behind the first, or none: where a gradient is meant for one, or one goes by a rule of its own.
         """
+        if len(group) == 1:
+            return dy, {}, ()
         behind = tuple(self._children[name] for name in group[1:])
         if all(map(plain, behind)) and not self.inside(group, grads):
             dy = self.added(group[-1], dy, grads)
@@ -236,7 +234,7 @@ class Chain(Container):
         at = self._groups.index(group)
         self._groups = (*self._groups[:at], *((name,) for name in group), *self._groups[at + 1 :])
 
-    def chain_output_shape(self, input_shape: Shape) -> Shape:
+    def output_shape(self, input_shape: Shape) -> Shape:
         for name in self.chain():
             input_shape = self._children[name].output_shape(input_shape)
         return input_shape
@@ -261,9 +259,6 @@ class Sequential(Chain):
 
     def inject(self, dy: Array | None, grads: Grads, need_dx: bool, need_dparams: bool, **fused: Any) -> Array | None:
         return self.inject_chain(dy, grads, need_dx, need_dparams)
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.chain_output_shape(input_shape)
 
 
 @register(
@@ -324,9 +319,6 @@ class Residual(Chain):
     def forget(self) -> None:
         super().forget()
         self._straight = None
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.chain_output_shape(input_shape)
 
     def inputs(self, input_shape: Shape) -> Iterator[tuple[Layer, Shape]]:
         yield from super().inputs(input_shape)
