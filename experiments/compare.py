@@ -26,7 +26,6 @@ from minicnn import experiments
 from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Target, Unit, Weights
 from minicnn.errors import MinicnnError
 from minicnn.kernels.backend import Array
-from minicnn.layers import Normalize
 from minicnn.network import Network
 from minicnn.parameter import to_host
 from minicnn.pictures import save_png
@@ -66,9 +65,7 @@ class Contender(NamedTuple):
         return few.get(self.function, {})
 
     def __call__(self, net: Network, image: Array, target: Goal, **options: Any) -> Attribution:
-        known = any(isinstance(layer, Normalize) for _, layer in net.layers())
-        fill = {"fill": "grey"} if self.function == "occlusion" and not known else {}  # the mean colour is not known
-        found: Attribution = getattr(experiments, self.function)(net, image, target, **self.options, **fill, **options)
+        found: Attribution = getattr(experiments, self.function)(net, image, target, **self.options, **options)
         return found
 
 
@@ -91,7 +88,6 @@ def gradient_times_input(net: Network, image: Array, target: Goal = None) -> Att
     """∂F/∂x · x: what the pixels would add to F if the gradient were the same all the way from black (which nothing
     promises, except for a network without bias and of straight pieces)."""
     found = saliency(net, image, target)
-    assert found.values is not None
     values = found.values * found.image
     meaning = "what the pixel adds to F by the gradient where it is"
     return Attribution("gradient × input", found.target, found.image, values.sum(axis=0), True, values, meaning)

@@ -67,6 +67,16 @@ POINTS = ConvRule(
     lambda c: prod(c.output) <= 4 and c.images >= 8,
     "most taps of most windows read the border: one matrix product of the whole batch an output pixel",
 )
+WIDE = (  # filters in whole vectors
+    ConvRule(
+        "winograd",
+        lambda c: (
+            c.kernel in ((3, 3), (5, 5)) and c.stride == c.dilation == (1, 1) and whole_blocks(c) and min(c.output) > 2
+        ),
+        "a quarter of the multiplications, or 36 % with 5×5 taps; on smaller maps most of a tile would be wasted",
+    ),
+    ConvRule("direct", lambda c: True, "any window, no columns in memory"),
+)
 CONV_RULES = (
     POINTS,
     ConvRule(
@@ -79,14 +89,7 @@ CONV_RULES = (
         lambda c: 2 * c.filters <= c.lanes and c.stride[1] == 1 and c.output[1] > 4,
         "vectors of filters would be mostly empty: vectors of pixels instead",
     ),
-    ConvRule(
-        "winograd",
-        lambda c: (
-            c.kernel in ((3, 3), (5, 5)) and c.stride == c.dilation == (1, 1) and whole_blocks(c) and min(c.output) > 2
-        ),
-        "a quarter of the multiplications, or 36 % with 5×5 taps; on smaller maps most of a tile would be wasted",
-    ),
-    ConvRule("direct", lambda c: True, "any window, no columns in memory"),
+    *WIDE,
 )
 GRADIENT_RULES = (
     POINTS,
@@ -95,7 +98,7 @@ GRADIENT_RULES = (
         lambda c: 2 * c.filters <= c.lanes and c.dilation[1] == 1,
         "vectors of filters would be mostly empty: vectors of taps instead",
     ),
-    *CONV_RULES[3:],
+    *WIDE,
 )
 
 

@@ -21,7 +21,7 @@ from ..network import Network
 from ..parameter import to_host
 from ..run import Run
 from ..training import to_device
-from .options import Device, Weights
+from .options import Data, Device, Split, Weights
 from .progress import Progress, counted, loading
 
 VIEWS = (1, 2, 10)  # how many a picture may be seen in: as it is; and in the mirror; and both at five places
@@ -30,10 +30,10 @@ PADDING = 16  # of pictures that have nothing around them, a part in so many of 
 
 def command(
     model: Annotated[str, typer.Argument(help="Name of a network, or of weights.")],
-    data: Annotated[str, typer.Option("--data", "-d", help="mnist, cifar10, digits, or a folder of pictures.")],
+    data: Data,
     weights: Weights = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for run.json.")] = None,
-    split: Annotated[str, typer.Option("--split", help="train or test, of a data set.")] = "test",
+    split: Split = "test",
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, help="Pictures at a time (default: what suits the network).")
     ] = None,
