@@ -40,7 +40,7 @@ class Counters:
 
 counters = Counters()
 
-SCALARS = (bool, int, float, np.generic)
+SCALARS = (bool, int, float, complex, np.generic)
 PROPERTIES = ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags")
 REDUCTIONS = ("sum", "prod", "max", "min", "mean", "var", "std", "any", "all", "argmax", "argmin", "cumsum", "argsort")
 VIEWS = ("reshape", "transpose", "swapaxes", "squeeze", "ravel", "view", "diagonal")
@@ -229,9 +229,9 @@ ELEMENTWISE = """
     real reciprocal remainder rint round sign sin sinh sqrt square subtract tan tanh true_divide trunc
 """
 OTHERS = """
-    all amax amin any argmax argmin argsort bincount concatenate count_nonzero cumsum diag dot einsum flip interp
-    linalg.norm matmul max mean median min outer packbits pad percentile prod repeat roll sort stack std sum take
-    take_along_axis tensordot tile trace tril triu unpackbits unravel_index var vdot
+    all amax amin any argmax argmin argsort bincount concatenate count_nonzero cumsum diag dot einsum fft.irfft2
+    fft.rfft2 flip interp linalg.norm matmul max mean median min outer packbits pad percentile prod repeat roll sort
+    stack std sum take take_along_axis tensordot tile trace tril triu unpackbits unravel_index var vdot
 """
 VIEW_FUNCTIONS = """
     atleast_1d atleast_2d broadcast_to expand_dims lib.stride_tricks.as_strided moveaxis ravel reshape rollaxis squeeze
@@ -313,7 +313,7 @@ def copyto(dst: StrictArray, src: Any, where: StrictArray | None = None) -> None
 def make_module() -> Any:
     """The module that `get_array_module` gives for a strict array."""
     module = types.ModuleType("strict")
-    module.lib, module.linalg = types.SimpleNamespace(), types.SimpleNamespace()  # type: ignore[attr-defined]
+    module.fft, module.lib, module.linalg = (types.SimpleNamespace() for _ in range(3))  # type: ignore[attr-defined]
     module.lib.stride_tricks = types.SimpleNamespace()
     functions: dict[str, Any] = {name: getattr(np, name) for name in CONSTANTS.split()}
     functions |= {name: function_of(name) for name in (ELEMENTWISE + OTHERS + CREATION).split()}

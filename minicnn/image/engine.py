@@ -1,7 +1,7 @@
 """The engine: weights fixed, the picture is what is learned.
 
     repeat:  y = transforms(picture)  →  activations  →  objective  →  {layer: gradient}  →  gradient at the picture
-             →  the optimizer moves the variables uphill  →  projections
+             →  gradient at the variables  →  the optimizer moves them uphill  →  projections
 
 Everything that is made by optimization is five choices of it: parametrization, objective, transforms, projections,
 optimizer. Parameter gradients are never touched.
@@ -20,10 +20,9 @@ from ..kernels.backend import Array, get_array_module
 from ..layers import evaluating
 from ..layers.layer import add_gradients
 from ..network import INPUT, Network
-from ..parameter import to_host
 from ..schedules import Clock
 from .objectives import SCORES, Objective, Terms, evaluate_terms
-from .optimizers import Optimizer
+from .optimizers import Optimizer, number
 from .parametrizations import Parametrization
 from .projections import Projection
 from .transforms import Transform
@@ -98,23 +97,19 @@ def optimize(
     if steps < 1:
         raise MinicnnError(f"{steps} steps: expected 1 or more")
     generator = np.random.default_rng(seed)
-    terms = (objective if maximize else -objective).terms()
+    climb = Climb(net, (objective if maximize else -objective).terms(), parametrization)
     result = Result(parametrization.image(), 0, state)
     try:
         with evaluating(net), frozen_weights():
             for step in range(1, steps + 1):
-                drawn = [transform.sample(generator) for transform in transforms]
-                values, d_image = evaluate(net, terms, parametrization.image(), drawn)
-                if not is_finite(d_image):
-                    raise NotFinite(f"step {step}: {diagnosis(net, terms, result.image, drawn)}", result)
-                gradient = parametrization.pullback(d_image)
-                value, state = optimizer.step(parametrization.value, gradient, state, Clock(step - 1, steps, steps))
+                climb.begin(result, [transform.sample(generator) for transform in transforms])
+                value, state = optimizer.step(parametrization.value, climb, state, Clock(step - 1, steps, steps))
                 for projection in projections:
                     if projection.due(step, steps):
-                        value = projection.project(value, gradient)
+                        value = projection.project(value, climb.start.gradient)
                 parametrization.value = value
                 result = Result(parametrization.image(), step, state)
-                report = Step(step, steps, result.image, [(name, v if maximize else -v) for name, v in values])
+                report = Step(step, steps, result.image, [(n, v if maximize else -v) for n, v in climb.start.terms])
                 if True in [callback(report) for callback in callbacks]:
                     break
     except KeyboardInterrupt:
@@ -122,6 +117,60 @@ def optimize(
     finally:
         net.forget()
     return result
+
+
+class Place(NamedTuple):
+    """The objective at some variables: the variables, its terms (name, weight · value), the gradient at them."""
+
+    value: Array
+    terms: list[tuple[str, Array]]
+    gradient: Array
+
+
+class Climb:
+    """The objective as a function of the variables, which is what an optimizer is given.
+
+    What is known of the place where a step starts is not computed again: a line search ends where the next one begins.
+    """
+
+    def __init__(self, net: Network, terms: Terms, parametrization: Parametrization) -> None:
+        self.net, self.terms, self.parametrization = net, terms, parametrization
+        self.transforms: list[Transform] = []
+        self.places: list[Place] = []  # of this step, its start the first
+
+    @property
+    def start(self) -> Place:
+        return self.places[0]
+
+    def begin(self, result: Result, transforms: list[Transform]) -> None:
+        """The next step, which goes on from `result` and sees pictures through these transforms."""
+        here, same = self.parametrization.value, transforms == self.transforms
+        self.result, self.transforms = result, transforms
+        self.places = [place for place in self.places if same and place.value is here]
+
+    def __call__(self, value: Array) -> tuple[Array, Array]:
+        """-> (the objective at these variables, its gradient at them).
+
+        Raises NotFinite at the start of a step; of what lies further off an optimizer can keep away.
+        """
+        place = next((place for place in self.places if place.value is value), None)
+        if place is None:
+            place = self._evaluated(value)
+            self.places.append(place)
+        (_, first), *rest = place.terms
+        return sum((number for _, number in rest), first), place.gradient
+
+    def _evaluated(self, value: Array) -> Place:
+        before, self.parametrization.value = self.parametrization.value, value
+        try:
+            image = self.parametrization.image()
+            terms, d_image = evaluate(self.net, self.terms, image, self.transforms)
+            if not self.places and not is_finite(d_image):
+                why = diagnosis(self.net, self.terms, image, self.transforms)
+                raise NotFinite(f"step {self.result.steps + 1}: {why}", self.result)
+            return Place(value, terms, self.parametrization.pullback(d_image))
+        finally:
+            self.parametrization.value = before
 
 
 def evaluate(
@@ -196,8 +245,3 @@ def path_of(net: Network, layer: str) -> str:
 def is_finite(a: Array) -> bool:
     """Whether every value is; makes a GPU wait."""
     return bool(number(get_array_module(a).isfinite(a).all()))
-
-
-def number(a: Array) -> float:
-    """A 0-dimensional array of any device as a float."""
-    return float(to_host(a))

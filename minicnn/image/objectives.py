@@ -9,15 +9,17 @@ over them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from .. import kernels
 from ..errors import MinicnnError
 from ..kernels.backend import Array, get_array_module
 from ..layers.layer import add_gradients
-from ..network import INPUT
+from ..parameter import transfer
 from .registry import Example, register
 
 SCORES = "scores"
@@ -29,6 +31,8 @@ Terms = tuple[tuple[float, "Objective"], ...]  # (weight, objective)
 
 class Objective:
     """Base of all objectives. A new one writes `layers` and `evaluate`."""
+
+    together = False  # whether it compares the pictures of a batch with each other
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -64,8 +68,11 @@ class Objective:
 
 
 @register(
-    Example(lambda: {"weighted": ((2.0, L2()), (-0.5, L2("relu1")))}, {"input": (2, 3, 4, 5), "relu1": (2, 4, 3, 2)}),
-    Example(lambda: {"weighted": (2 * TotalVariation() - L2(center=0.5)).terms()}),
+    Example(
+        lambda: {"weighted": ((2.0, Channel("conv1", 1)), (-0.5, Unit("relu1", 0)))},
+        {"conv1": (2, 3, 4, 5), "relu1": (2, 4, 3, 2)},
+    ),
+    Example(lambda: {"weighted": (2 * Amplify("fc1") - Unit("fc1", 3)).terms()}, {"fc1": (2, 5)}),
 )
 @dataclass(frozen=True)
 class Sum(Objective):
@@ -162,19 +169,12 @@ class Unit(Objective):
 
     def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
         a = activations[self.layer]
-        where = (slice(None), checked_channel(self.layer, self.channel, a), *self._place(a))
+        middle = tuple(side // 2 for side in a.shape[2:])
+        place = middle if self.position is None else checked_position(self.layer, self.position, a)
+        where = (slice(None), checked_channel(self.layer, self.channel, a), *place)
         gradient = get_array_module(a).zeros_like(a)
         gradient[where] = 1
         return a[where].sum(), {self.layer: gradient}
-
-    def _place(self, a: Array) -> tuple[int, ...]:
-        sides = a.shape[2:]
-        if self.position is None:
-            return tuple(side // 2 for side in sides)
-        if len(self.position) != len(sides) or not all(0 <= i < n for i, n in zip(self.position, sides, strict=True)):
-            places = f"rows and columns within {tuple(sides)}" if sides else "none, the layer has no places"
-            raise MinicnnError(f"{self.layer}: position {self.position}: expected {places}")
-        return self.position
 
 
 @register(
@@ -201,23 +201,16 @@ class Channel(Objective):
         return a[:, channel].sum() / places, {self.layer: gradient}
 
 
-def checked_channel(layer: str, channel: int, a: Array) -> int:
-    """The channel, or MinicnnError when the activation (N, C, …) has none of this number."""
-    if not 0 <= channel < a.shape[1]:
-        raise MinicnnError(f"{layer}: unit {channel}: expected 0 to {a.shape[1] - 1}")
-    return channel
+@register(
+    Example(lambda: {"layer": "conv1", "direction": np.array([0.5, -1.0, 2.0])}, {"conv1": (2, 3, 4, 5)}),
+    Example(lambda: {"layer": "fc1", "direction": np.arange(5.0)}, {"fc1": (2, 5)}),
+)
+@dataclass(frozen=True, eq=False)
+class Direction(Objective):
+    """The mean over the places of a layer of ⟨a, v⟩/‖v‖: how far its channels go in the direction v (C,)."""
 
-
-@register(Example({}), Example({"center": (0.4, 0.5, 0.6)}), Example({"layer": "fc1"}, {"fc1": (2, 5)}))
-@dataclass(frozen=True)
-class L2(Objective):
-    """‖a − center‖² of a layer, of the picture unless another is named (‖I‖² in Simonyan et al. 2013, equation 1).
-
-    center: a number, or one a channel: the paper's I is measured from the mean of the training pictures.
-    """
-
-    layer: str = INPUT
-    center: float | tuple[float, ...] = 0.0
+    layer: str
+    direction: Array = field(repr=False)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -225,8 +218,63 @@ class L2(Objective):
 
     def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
         a = activations[self.layer]
-        away = a - per_channel(self.center, a)
-        return (away * away).sum(), {self.layer: 2 * away}
+        if self.direction.shape != a.shape[1:2]:
+            raise MinicnnError(f"{self.layer}: direction {self.direction.shape}: expected ({a.shape[1]},)")
+        xp, v = get_array_module(a), transfer(self.direction, like=a)
+        each = v / xp.sqrt((v * v).sum()) / (a.size // (a.shape[0] * a.shape[1]))
+        gradient = xp.zeros_like(a) + each.reshape((-1,) + (1,) * (a.ndim - 2))
+        return (a * gradient).sum(), {self.layer: gradient}
+
+
+@register(
+    Example({"layer": "conv1"}, {"conv1": (2, 3, 4, 5)}),
+    Example({"layer": "conv1", "channel": 1}, {"conv1": (2, 3, 4, 5)}),
+    Example({"layer": "conv1", "channel": 2, "position": (3, 0)}, {"conv1": (2, 3, 4, 5)}),
+    Example({"layer": "fc1", "channel": 4}, {"fc1": (2, 5)}),
+)
+@dataclass(frozen=True)
+class Amplify(Objective):
+    """½‖a‖² of a layer, of one channel of it or of one unit: more of what is there already, since the gradient is a.
+
+    Mordvintsev, Olah, Tyka 2015 (DeepDream). position: (row, column).
+    """
+
+    layer: str
+    channel: int | None = None
+    position: tuple[int, int] | None = None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer,)
+
+    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
+        a = activations[self.layer]
+        where: tuple[Any, ...] = (slice(None),)
+        if self.channel is not None:
+            where += (checked_channel(self.layer, self.channel, a),)
+        elif self.position is not None:
+            where += (slice(None),)
+        if self.position is not None:
+            where += checked_position(self.layer, self.position, a)
+        gradient = get_array_module(a).zeros_like(a)
+        gradient[where] = a[where]
+        return (a[where] * a[where]).sum() / 2, {self.layer: gradient}
+
+
+def checked_channel(layer: str, channel: int, a: Array) -> int:
+    """The channel, or MinicnnError when the activation (N, C, …) has none of this number."""
+    if not 0 <= channel < a.shape[1]:
+        raise MinicnnError(f"{layer}: unit {channel}: expected 0 to {a.shape[1] - 1}")
+    return channel
+
+
+def checked_position(layer: str, position: tuple[int, int], a: Array) -> tuple[int, ...]:
+    """The position, or MinicnnError when the activation (N, C, …) has no such place."""
+    sides = a.shape[2:]
+    if len(position) != len(sides) or not all(0 <= i < n for i, n in zip(position, sides, strict=True)):
+        places = f"rows and columns within {tuple(sides)}" if sides else "none, the layer has no places"
+        raise MinicnnError(f"{layer}: position {position}: expected {places}")
+    return position
 
 
 def per_channel(values: float | tuple[float, ...], like: Array) -> Array | float:
@@ -237,52 +285,3 @@ def per_channel(values: float | tuple[float, ...], like: Array) -> Array | float
         raise MinicnnError(f"{len(values)} values for {like.shape[1]} channels: {values}")
     xp = get_array_module(like)
     return xp.asarray(values, dtype=like.dtype).reshape((-1,) + (1,) * (like.ndim - 2))
-
-
-FLOOR = 1e-5
-
-
-@register(
-    *(Example({"beta": beta}) for beta in (1.0, 2.0, 3.0)),
-    Example({"beta": 1.5, "layer": "conv1"}, {"conv1": (1, 2, 1, 4)}),
-)
-@dataclass(frozen=True)
-class TotalVariation(Objective):
-    """Σ (dx² + dy²)^(β/2) over the places of every channel; dx, dy: differences to the right and the lower neighbour.
-
-    Mahendran & Vedaldi 2015, section 3. Channels are never compared with each other. With v = dx² + dy² and
-    w = β·v^(β/2 − 1) the gradient is −div(w·∇a). For β < 2 it grows without bound as v falls to 0: below v = 1e-5 the
-    power goes on as its tangent, so that the gradient stays finite and exact.
-    """
-
-    beta: float = 2.0
-    layer: str = INPUT
-
-    def __post_init__(self) -> None:
-        if self.beta <= 0:
-            raise MinicnnError(f"TotalVariation: beta {self.beta}: expected more than 0")
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        return (self.layer,)
-
-    def evaluate(self, activations: Activations) -> tuple[Array, Gradients]:
-        a = activations[self.layer]
-        if a.ndim != 4:
-            raise MinicnnError(f"{self.layer}: total variation of {tuple(a.shape)}: expected (N, C, H, W)")
-        xp, half = get_array_module(a), self.beta / 2
-        down, right = a[:, :, 1:] - a[:, :, :-1], a[..., 1:] - a[..., :-1]  # (N, C, H − 1, W), (N, C, H, W − 1)
-        v = xp.zeros_like(a)  # at the last row and column the missing difference is 0
-        v[:, :, :-1] += down * down
-        v[..., :-1] += right * right
-        raised = xp.maximum(v, FLOOR) if half < 1 else v
-        w = 2 * half * raised ** (half - 1)
-        gradient = xp.zeros_like(a)
-        flow = w[:, :, :-1] * down
-        gradient[:, :, 1:] += flow
-        gradient[:, :, :-1] -= flow
-        flow = w[..., :-1] * right
-        gradient[..., 1:] += flow
-        gradient[..., :-1] -= flow
-        value = (raised**half + (v - raised) * w / 2).sum()
-        return value, {self.layer: gradient}

@@ -32,13 +32,18 @@ class Pixels(Parametrization):
     """The pixels themselves: a batch of pictures (N, C, H, W), each moved for itself."""
 
     def __init__(self, image: Array) -> None:
-        get_array_module(image)
-        if image.ndim != 4 or image.dtype.kind != "f":
-            raise MinicnnError(f"expected pictures (N, C, H, W) of floats, got {tuple(image.shape)} {image.dtype}")
-        self.value = image.copy()
+        self.value = checked_pictures(image).copy()
 
     def image(self) -> Array:
         return self.value
 
     def pullback(self, d_image: Array) -> Array:
         return d_image
+
+
+def checked_pictures(image: Array) -> Array:
+    """The array, or MinicnnError when it is no batch of pictures (N, C, H, W) of floats."""
+    get_array_module(image)
+    if image.ndim != 4 or image.dtype.kind != "f":
+        raise MinicnnError(f"expected pictures (N, C, H, W) of floats, got {tuple(image.shape)} {image.dtype}")
+    return image

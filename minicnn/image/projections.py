@@ -3,20 +3,25 @@
 Yosinski, Clune, Nguyen, Fuchs, Lipson 2015, section 3: decay, Gaussian blur, and pixels of small norm or small
 contribution set to zero. These are left out after the last step, so that the picture which one sees is one that the
 objective made. "Zero" is `center`: the colour that the network subtracts, or black.
+
+A projection is given the variables, whatever they are. All of these mean pixels: they belong to `Pixels`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ..errors import MinicnnError, nearest
 from ..kernels.backend import Array, get_array_module
+from ..parameter import transfer
 from .blur import gaussian_blur
 from .objectives import per_channel
 from .registry import Example, register
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # so that those that hold arrays can be told apart as objects
 class Projection:
     """Base of all projections: after which steps it is done, and what."""
 
@@ -120,3 +125,60 @@ class ClipSmall(Projection):
             return (v * v).sum(axis=1, keepdims=True)  # the square has the same order
         benefit = (g * -v).sum(axis=1, keepdims=True)
         return abs(benefit) if self.measure == "abs_benefit" else benefit
+
+
+NORMS = ("l2", "linf")
+
+
+@register(*(Example({"center": np.full((1, 3, 6, 7), 0.5), "radius": 0.4, "norm": norm}) for norm in NORMS))
+@dataclass(frozen=True, eq=False)
+class Ball(Projection):
+    """Each picture no further than `radius` from `center`, its nearest point there if it was (Madry et al. 2018).
+
+    center: pictures (N, C, H, W), or one (1, C, H, W) for all. norm: "l2", ‖value − center‖ over all pixels and colours
+    of a picture, or "linf", the largest difference.
+    """
+
+    center: Array = field(repr=False)
+    radius: float
+    norm: str = "l2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.radius < 0:
+            raise MinicnnError(f"Ball: radius {self.radius}: expected 0 or more")
+        if self.norm not in NORMS:
+            raise MinicnnError(f"Ball: norm {self.norm!r}{nearest(self.norm, NORMS)}")
+
+    def project(self, value: Array, gradient: Array) -> Array:
+        xp, center = get_array_module(value), _fitted(self.center, value, "Ball: a center")
+        if self.norm == "linf":
+            return xp.clip(value, center - self.radius, center + self.radius)
+        away = value - center
+        distance = xp.sqrt((away * away).sum(axis=(1, 2, 3), keepdims=True))
+        outside = distance > self.radius
+        return xp.where(outside, center + away * (self.radius / xp.where(outside, distance, 1)), value)
+
+
+@register(Example({"mask": np.eye(6, 7)[None, None], "original": np.full((1, 3, 6, 7), 0.5)}))
+@dataclass(frozen=True, eq=False)
+class Masked(Projection):
+    """Where `mask` is 0 the pixels stay those of `original`; elsewhere they are free.
+
+    mask and original: (N, C, H, W), or 1 in place of N or C where it is one for all.
+    """
+
+    mask: Array = field(repr=False)
+    original: Array = field(repr=False)
+
+    def project(self, value: Array, gradient: Array) -> Array:
+        mask = _fitted(self.mask, value, "Masked: a mask")
+        original = _fitted(self.original, value, "Masked: an original")
+        return get_array_module(value).where(mask != 0, value, original)
+
+
+def _fitted(a: Array, value: Array, what: str) -> Array:
+    """`a` where `value` is, in its precision. Raises MinicnnError when it does not fit these pictures."""
+    if a.ndim != value.ndim or not all(side in (1, whole) for side, whole in zip(a.shape, value.shape, strict=True)):
+        raise MinicnnError(f"{what} {tuple(a.shape)} for pictures {tuple(value.shape)}")
+    return transfer(a, like=value)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from ..errors import MinicnnError
 
 C = TypeVar("C", bound=type)
@@ -25,9 +27,10 @@ class Example(NamedTuple):
     options: Mapping[str, Any] | Callable[[], Mapping[str, Any]]  # a function where the arguments are parts themselves
     shapes: Mapping[str, tuple[int, ...]] = PICTURES
 
-    def build(self, part: type) -> Any:
-        """A new part."""
-        return part(**(self.options() if callable(self.options) else self.options))
+    def build(self, part: type, place: Callable[[np.ndarray], Any] = lambda a: a) -> Any:
+        """A new part; `place` puts the arrays among its arguments on another device, or into another precision."""
+        options = self.options() if callable(self.options) else self.options
+        return part(**{name: place(a) if isinstance(a, np.ndarray) else a for name, a in options.items()})
 
 
 _examples: dict[type, tuple[Example, ...]] = {}

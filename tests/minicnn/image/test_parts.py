@@ -123,7 +123,7 @@ def test_adam_goes_up_as_torchs_goes_down() -> None:
         g = picture(seed=step) - 0.5
         x.grad = torch.tensor(-g)
         adam.step()
-        value, state = Adam(0.05, 0.8, 0.99, 1e-6).step(value, g, state, CLOCK)
+        value, state = Adam(0.05, 0.8, 0.99, 1e-6).move(value, g, state, 0.05)
     np.testing.assert_allclose(value, x.detach().numpy(), rtol=1e-12)
 
 
@@ -133,7 +133,7 @@ def test_adam_goes_up_as_torchs_goes_down() -> None:
 )
 def test_each_pictures_gradient_is_divided_by_its_own_size(normalization: str, size: Callable[..., Any]) -> None:
     value, g = picture(), picture(seed=1) * np.array([1.0, 1e-3])[:, None, None, None]
-    new, _ = GradientAscent(0.1, normalization).step(value, g, None, CLOCK)
+    new, _ = GradientAscent(0.1, normalization).move(value, g, None, 0.1)
     for i in range(2):
         np.testing.assert_allclose(new[i], value[i] + 0.1 * g[i] / size(g[i]), rtol=1e-12)
 
@@ -141,7 +141,7 @@ def test_each_pictures_gradient_is_divided_by_its_own_size(normalization: str, s
 def test_a_tiny_gradient_in_float32_is_normalized_all_the_same() -> None:
     g = (1e-25 * picture(1, 1, 4, 4)).astype(np.float32)
     for normalization in ("mean", "l2"):
-        step = GradientAscent(1.0, normalization).step(g * 0, g, None, CLOCK)[0]
+        step = GradientAscent(1.0, normalization).move(g * 0, g, None, 1.0)[0]
         assert np.isfinite(step).all() and step.max() > 0.1
 
 
@@ -153,14 +153,14 @@ def test_momentum_is_torchs() -> None:
     for step in range(4):
         x.grad = torch.tensor(-picture(seed=step))
         sgd.step()
-        value, state = GradientAscent(0.1, momentum=0.9).step(value, picture(seed=step), state, CLOCK)
+        value, state = GradientAscent(0.1, momentum=0.9).move(value, picture(seed=step), state, 0.1)
     np.testing.assert_allclose(value, x.detach().numpy(), rtol=1e-13)
 
 
 def test_a_schedule_that_trains_networks_works_here() -> None:
     zero, g = np.zeros((1, 1, 2, 2)), np.ones((1, 1, 2, 2))
     ascent = GradientAscent(1.0, schedule=cosine())
-    steps = [ascent.step(zero, g, None, Clock(step, 4, 4))[0].max() for step in range(4)]
+    steps = [ascent.step(zero, lambda at: (at.sum(), g), None, Clock(step, 4, 4))[0].max() for step in range(4)]
     np.testing.assert_allclose(steps, [0.5 * (1 + np.cos(np.pi * step / 4)) for step in range(4)])
 
 
@@ -210,7 +210,7 @@ def test_a_setting_out_of_range_is_refused(make: Callable[[], Any], message: str
         lambda: Transform().apply(None),
         lambda: Transform().adjoint(None, ()),
         lambda: Projection().project(None, None),
-        lambda: Optimizer(1.0).step(None, None, None, CLOCK),
+        lambda: Optimizer().step(None, None, None, CLOCK),
         lambda: Parametrization().image(),
         lambda: Parametrization().pullback(None),
     ],
