@@ -13,11 +13,15 @@ from typing import Any
 _FUNCTIONS = {  # name -> file
     "activations": "activations",
     "axioms": "axioms",
+    "bim": "attacks",
     "compare": "compare",
+    "decision_slice": "decision_slice",
     "deconvnet": "deconvnet",
+    "deepfool": "attacks",
     "deeplift": "deeplift",
     "demo": "demo",
     "embedding": "embedding",
+    "fgsm": "attacks",
     "filters": "filters",
     "fool": "fool",
     "gallery": "gallery",
@@ -31,9 +35,11 @@ _FUNCTIONS = {  # name -> file
     "neighbours": "neighbours",
     "occlusion": "occlusion",
     "patches": "patches",
+    "pgd": "attacks",
     "saliency": "saliency",
     "segment": "segment",
     "smoothgrad": "smoothgrad",
+    "style_transfer": "style",
     "visualize": "visualize",
 }
 

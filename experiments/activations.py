@@ -22,7 +22,7 @@ from minicnn.network import Network
 from minicnn.parameter import to_host
 from minicnn.pictures import to_picture
 
-from .common import check_one, describe, first_convolution, photo_run
+from .common import describe, first_convolution, photo_run
 
 LARGEST = 112  # a map is drawn at most so large
 PANEL = 900  # and all of them about so wide
@@ -53,7 +53,7 @@ def activations(net: Network, image: Array, layer: str | None = None) -> Activat
 
     Example: `activations(net, net.prepare(load_picture("cat.jpg")), "relu2").values`
     """
-    check_one(image)
+    net.check_picture(image)
     name = layer or first_activation(net)
     with evaluating(net):
         values = to_host(net.activations(image, [name])[name])[0]

@@ -12,9 +12,11 @@ and an `Attribution` is a map with what is needed to read it.
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from minicnn.parameter import to_host, transfer
 from minicnn.pictures import save_png, to_picture
 from minicnn.run import Run
 
-from .common import MEMORY, check_one, describe, pictures_at_once, with_legend
+from .common import MEMORY, describe, pictures_at_once, with_legend
 
 METHODS = (
     "saliency",
@@ -67,11 +69,17 @@ class Target:
     index: tuple[int, ...]
     name: str
 
+    @property
+    def in_words(self) -> str:
+        """What is explained: "the score of tabby", or the unit."""
+        return self.name if self.name.startswith(f"{self.layer}: ") else f"the score of {self.name}"
+
     def of(self, activations: Array) -> Array:
         """The numbers (N,) in the activations (N, …) of the layer."""
         return activations[(slice(None), *self.index)]
 
 
+Baseline = str | float | Array  # one of COLOURS or a number, everywhere; or a picture (1, C, H, W)
 Goal = int | str | Target | None  # a class by number or name, or a target found before; None: the class predicted
 UnitIndex = int | str | tuple[int, ...] | None
 
@@ -83,7 +91,8 @@ def find_target(
 
     `unit` is a number, "12", "12,3,5" (channel, row, column) or such a tuple. Of a channel alone it is the place that
     this picture excites most, and of a layer alone its most excited unit. Raises MinicnnError for a class, layer or
-    unit that there is not, with the nearest names or the valid range.
+    unit that there is not, with the nearest names or the valid range, and for an `image` that is not one picture
+    (1, C, H, W) of finite numbers.
 
     Example: `find_target(net, image, layer="conv2", unit=5)`
     """
@@ -95,17 +104,18 @@ def look(
     net: Network, image: Array, target: Goal, layer: str | None, unit: UnitIndex, remember: Remember
 ) -> tuple[Target, Array]:
     """The target, and the activations (1, …) of its layer, by one forward pass."""
-    check_one(image)
+    net.check_picture(image)
     if layer is not None and target is not None:
         raise MinicnnError(f"either a class ({target}) or a unit of a layer ({layer}) can be explained, not both")
     if unit is not None and layer is None:
         raise MinicnnError(f"unit {unit}: of which layer?")
     if isinstance(target, Target):
-        return target, net.activations(image, [target.layer], remember=remember)[target.layer]
+        a = net.activations(image, [target.layer], remember=remember)[target.layer]
+        return replace(target, index=unit_of(target.layer, target.index, to_host(a)[0]).index), a
     if layer is not None:
         a = net.activations(image, [layer], remember=remember)[layer]
         return unit_of(layer, unit, to_host(a)[0]), a
-    end = list(net.children())[-1]  # an explanation may begin before the end, see Network.scores
+    end = net.prediction_layer  # an explanation may begin elsewhere, see Network.scores
     named = None if target is None else net.class_index(target)
     found = net.activations(image, [net.score_layer] + [end] * (named is None), remember=remember)
     c = int(to_host(found[end]).argmax()) if named is None else named
@@ -134,10 +144,9 @@ def unit_index(layer: str, unit: UnitIndex) -> tuple[int, ...]:
     """The numbers in what the user called a unit."""
     if unit is None:
         return ()
-    if isinstance(unit, tuple):
-        return tuple(map(int, unit))
+    numbers = unit if isinstance(unit, tuple) else str(unit).split(",")
     try:
-        return tuple(int(number) for number in str(unit).split(","))
+        return tuple(int(str(number)) for number in numbers)
     except ValueError:
         raise MinicnnError(f"{layer}: unit {unit!r}: expected a number, or channel,row,column") from None
 
@@ -231,17 +240,28 @@ def colour_named(net: Network, name: str, what: str = "colour") -> np.ndarray:
     return (mean[::-1] if layer.bgr else mean).astype(np.float32)
 
 
-def baseline_for(net: Network, image: Array, baseline: str | Array) -> Array:
-    """x′ for `image` (1, C, H, W), of its shape and on its device: one of COLOURS everywhere, or a picture.
+def baseline_for(net: Network, image: Array, baseline: Baseline) -> Array:
+    """x′ for `image` (1, C, H, W), of its shape and on its device: one of COLOURS or a number everywhere, or a picture.
 
-    Raises MinicnnError where that picture has another shape.
+    Raises MinicnnError where it is none of these, has another shape, or values that are not finite.
     """
     if isinstance(baseline, str):
-        colour = colour_named(net, baseline, "baseline")[:, None, None]  # (C, 1, 1)
-        baseline = np.broadcast_to(colour, image.shape)
-    if tuple(baseline.shape) != tuple(image.shape):
-        raise MinicnnError(f"baseline: expected the picture's shape {tuple(image.shape)}, got {tuple(baseline.shape)}")
-    return transfer(np.ascontiguousarray(baseline) if isinstance(baseline, np.ndarray) else baseline, like=image)
+        baseline = colour_named(net, baseline, "baseline")[:, None, None]  # (C, 1, 1)
+    elif isinstance(baseline, Real) and not isinstance(baseline, bool):
+        baseline = np.full((1, 1, 1), float(baseline))
+    elif getattr(baseline, "shape", None) != image.shape:
+        got = f"of shape {tuple(baseline.shape)}" if hasattr(baseline, "shape") else reprlib.repr(baseline)
+        known = f"{', '.join(COLOURS)}, a number"
+        raise MinicnnError(f"baseline {got}: expected {known} or a picture {tuple(image.shape)}; the default is black")
+    xp = get_array_module(baseline)
+    start = transfer(xp.ascontiguousarray(xp.broadcast_to(baseline, image.shape)), like=image)
+    net.check_picture(start, "baseline")
+    return start
+
+
+def called(baseline: Baseline) -> str:
+    """A baseline in the words of a legend: "black (x′)", or "x′" where it is a picture."""
+    return f"{baseline} (x′)" if isinstance(baseline, str | Real) else "x′"
 
 
 # The result -----------------------------------------------------------------------------------------------------------
@@ -273,8 +293,9 @@ class Attribution:
         panels = [
             (caption, picture),
             (f"{self.method} for {self.target.name}", heatmap(self.map, signed=self.signed, top=top)),
-            ("over the picture", overlay(picture, self.map, signed=self.signed, top=top)),
         ]
+        if self.map.any():
+            panels.append(("over the picture", overlay(picture, self.map, signed=self.signed, top=top)))
         if self.map[rows, columns].size < self.map.size:
             near = heatmap(self.map[rows, columns], signed=self.signed, top=top)
             panels += [("close up", to_picture(self.image[:, rows, columns])), ("its map", near)]
@@ -295,14 +316,14 @@ class Attribution:
 
     def remark(self) -> str:
         """What is to be said of the whole map, in words that go on from others."""
-        return self.completeness() if self.map.any() else "; it is 0 at every pixel"
+        return self.completeness() if self.map.any() else "; the map is 0 at every pixel"
 
     def completeness(self) -> str:
         """How well the values add up, in words; "" where the method promises nothing."""
         if self.delta is None or self.change is None:
             return ""
-        share = f" ({100 * abs(self.delta / self.change):.2g} %)" if self.change else ""
-        return f"; they add up to F(x) − F(x′) = {self.change:.4g} but for {self.delta:.2g}{share}"
+        share = f" ({per_cent(self.delta / self.change)})" if self.change else ""
+        return f"; the values add up to F(x) − F(x′) = {self.change:.4g} but for {self.delta:.2g}{share}"
 
     def figure(self, caption: str = "the picture") -> Image.Image:
         """The picture, the map, the map over the picture, and a legend. The top 1 % of the map share one colour."""
@@ -316,6 +337,11 @@ class Attribution:
     def show(self) -> None:
         """Open the figure in the system's picture viewer."""
         self.figure().show()
+
+
+def per_cent(share: float) -> str:
+    """How large a share is, without its sign: "0.364 %"."""
+    return f"{100 * abs(share):.3g} %" if abs(share) >= 1e-4 else "< 0.01 %"
 
 
 def report(run: Run, net: Network, image: Array, result: Attribution, name: str, **values: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from minicnn.figures import colour_bar
 from minicnn.kernels.backend import Array
 from minicnn.layers import Conv2d, Layer, Shape
 from minicnn.layers.containers import Container
-from minicnn.network import Network
+from minicnn.network import INPUT, Network
 from minicnn.parameter import to_host, transfer
-from minicnn.pictures import load_picture, notes
+from minicnn.pictures import load_picture, notes, to_array
+from minicnn.receptive import activation_shape
 from minicnn.run import Run
 
 # Networks and pictures
@@ -55,6 +57,26 @@ def read_photo(path: Path, net: Network) -> Array:
     except MinicnnError as error:
         raise MinicnnError(f"{path}: {error}") from None
     return transfer(prepared, like=net.parameters()[0].value)
+
+
+LARGEST = 512  # a photo's longer side, where nothing else is asked for
+
+
+def read_whole(path: Path, net: Network, longest: int | None = None) -> Array:
+    """All of a picture file as (1, C, H, W) on the network's device, its longer side scaled to `longest` pixels.
+
+    Without `longest` it keeps its size, up to LARGEST. Says what is unusual in the file.
+    """
+    picture = load_picture(path, mode="L" if net.input_shape[0] == 1 else "RGB")
+    for note in notes(picture):
+        print(f"{path}: {note}")
+    longest = min(max(picture.size), LARGEST) if longest is None else longest
+    if longest < 1:
+        raise MinicnnError(f"{longest} pixels: expected 1 or more")
+    width, height = (max(1, round(side * longest / max(picture.size))) for side in picture.size)
+    if (width, height) != picture.size:
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    return transfer(to_array(picture)[None], like=net.parameters()[0].value)
 
 
 def check_one(image: Array) -> None:
@@ -90,8 +112,35 @@ def pictures_at_once(net: Network, input_shape: Shape, memory: int = MEMORY, *, 
 
     back: forward and back again, with what the gradient at the picture needs remembered.
     """
-    kept = _kept(net, input_shape) if back else 0
-    return max(1, memory // (4 * _widest(net, input_shape) + kept))
+    return max(1, memory // pass_memory(net, input_shape, back=back))
+
+
+def pass_memory(net: Network, input_shape: Shape, layers: Iterable[str] = (), *, back: bool = False) -> int:
+    """A bound of the bytes that one picture (C, H, W) takes on its way forward, float32, nothing remembered.
+
+    layers: as far as the deepest of them, else to the end. back: as in `pictures_at_once`.
+    """
+    names = list(net.children())
+    depth = max((1 + names.index(path.split(".")[0]) for path in layers if path != INPUT), default=len(names))
+    way = list(islice(net.inputs(input_shape), depth))
+    last, shape = way[-1]
+    ends = prod(input_shape) + prod(last.output_shape(shape))
+    kept = sum(_kept(layer, s) for layer, s in way) if back else 0
+    return 4 * (ends + max(_widest(layer, s) for layer, s in way)) + kept
+
+
+def optimization_memory(net: Network, input_shape: Shape, layers: Iterable[str], pairs: int = 10) -> int:
+    """About how many bytes it takes to optimize one picture (C, H, W) through the activations of `layers`.
+
+    Those of a pass forward and back; the activations there, what they are compared with, and their gradients; and what
+    L-BFGS keeps: `pairs` times two pictures.
+    """
+    layers = set(layers)
+    larger = prod(input_shape) / prod(net.input_shape)
+    there = sum(larger * prod(activation_shape(net, layer)) for layer in layers)
+    return pass_memory(net, input_shape, layers, back=True) + round(
+        4 * (3 * there + (2 * pairs + 12) * prod(input_shape))
+    )
 
 
 def _widest(layer: Layer, shape: Shape) -> int:
@@ -120,8 +169,12 @@ def bar_over(what: str, things: str) -> Iterator[Callable[[int, int], None]]:
 def open_run(out: Path, *, seed: int, inputs: Iterable[Path], **settings: Any) -> Run:
     """The folder of a picture command, which records the hashes of `inputs`; an earlier run in it is overwritten."""
     run = Run(out, command=["minicnn", *sys.argv[1:]], settings=settings, seed=seed, exist="overwrite")
-    for path in inputs:
-        run.hash_input(path)
+    try:
+        for path in inputs:
+            run.hash_input(path)
+    except MinicnnError as error:
+        run.__exit__(type(error), error, error.__traceback__)  # it leaves nothing
+        raise
     return run
 
 

@@ -24,14 +24,14 @@ from PIL import Image
 
 from minicnn import experiments
 from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Target, Unit, Weights
-from minicnn.errors import MinicnnError
+from minicnn.errors import MinicnnError, whole_number
 from minicnn.kernels.backend import Array
 from minicnn.network import Network
 from minicnn.parameter import to_host
 from minicnn.pictures import save_png
 from minicnn.report import Table
 
-from .attribution import Attribution, Goal, Progress, UnitIndex, find_target
+from .attribution import Attribution, Goal, Progress, UnitIndex, find_target, per_cent
 from .attribution import Target as Explained
 from .common import bar_over, describe, photo_run
 from .compare_page import draw, draw_curves, sections, table
@@ -89,7 +89,7 @@ def gradient_times_input(net: Network, image: Array, target: Goal = None) -> Att
     promises, except for a network without bias and of straight pieces)."""
     found = saliency(net, image, target)
     values = found.values * found.image
-    meaning = "what the pixel adds to F by the gradient where it is"
+    meaning = f"what the pixel would add to F, {found.target.in_words}, if the gradient were the same from black on"
     return Attribution("gradient × input", found.target, found.image, values.sum(axis=0), True, values, meaning)
 
 
@@ -122,7 +122,7 @@ class Judged:
         delta, change = self.attribution.delta, self.attribution.change
         if delta is None or change is None:
             return ""
-        return f"off by {100 * abs(delta / change):.2g} %" if change else f"off by {abs(delta):.2g}"
+        return f"off by {per_cent(delta / change)}" if change else f"off by {abs(delta):.2g}"
 
     def figures(self) -> dict[str, float | None]:
         """All numbers, for run.json."""
@@ -201,8 +201,7 @@ def compare(
     Example: `compare(net, net.prepare(load_picture("cat.jpg"))).best("insertion").name`
     """
     goal = find_target(net, image, target, layer=layer, unit=unit)
-    if steps < 1:
-        raise MinicnnError(f"steps {steps}: expected 1 or more")
+    steps = whole_number("steps", steps, 1)
     fresh, judged, left_out, done = drawn_anew(net, seed), [], {}, 0
     total = sum(2 * one.passes + 2 * (steps + 1) for one in CONTENDERS)
     for contender in CONTENDERS:

@@ -42,13 +42,13 @@ def draw(found: Comparison, caption: str) -> Image.Image:
     lines = [beside(cells[i : i + COLUMNS], gap=16) for i in range(0, len(cells), COLUMNS)]
     body = stack(lines, gap=18, align=0)
     bars = [
-        colour_bar(1, "at least 0: in parts of the map's greatest 1 %", width=300),
-        colour_bar(1, "signed: red for, blue against", signed=True, width=300),
+        colour_bar(1, "maps from 0 up; 1: what 1 % of their pixels exceed", width=300),
+        colour_bar(1, "maps with a sign: red speaks for it, blue against", signed=True, width=300),
     ]
-    text = f"""deletion, insertion: the area under {found.asked} while pixels go black, or come back into a blurred
-    picture, the map's highest first; low, high is good. randomized: rank correlation with the map of the same network
-    with weights drawn anew; near 0 is good. completeness: what the values add up to, and what they should. Blue: the
-    best."""
+    text = f"""deletion: the area under {found.asked} while pixels go black, the map's highest first; low is good.
+    insertion: the same while they come back into a blurred picture; high is good. randomized: rank correlation with
+    the map of the same network with weights drawn anew; near 0 is good. completeness: how far the values are from
+    adding up to F(x) − F(black). Blue: the best."""
     foot = text_box(" ".join(text.split()), body.width, size=SMALL_SIZE)
     return framed(stack([body, beside(bars, gap=40), foot], gap=14), 14)
 

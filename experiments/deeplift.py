@@ -59,7 +59,7 @@ from minicnn.layers.rules import StandIn, standing_in
 from minicnn.network import Network
 from minicnn.parameter import to_host
 
-from .attribution import Attribution, Goal, UnitIndex, baseline_for, find_target, one_at, report
+from .attribution import Attribution, Baseline, Goal, UnitIndex, baseline_for, called, find_target, one_at, report
 from .common import photo_run
 from .deeplift_layers import (
     Channelwise,
@@ -207,10 +207,10 @@ def deeplift(
     layer: str | None = None,
     unit: UnitIndex = None,
     rule: str = "rescale",
-    baseline: str | Array = "black",
+    baseline: Baseline = "black",
 ) -> DeepLift:
-    """What each pixel of `image` (1, C, H, W) contributes to F(x) − F(x0), x0 being `baseline`: a picture like x, or a
-    colour ("black", "white", "grey", "mean").
+    """What each pixel of `image` (1, C, H, W) contributes to F(x) − F(x0), x0 being `baseline`: a picture like x, a
+    colour ("black", "white", "grey", "mean") or a number that all pixels have.
 
     F is the score of a class (default: the one predicted) or a unit of a layer; rule: "rescale" or "reveal-cancel".
     Costs a pass there and back of two pictures, of about six with reveal-cancel. Raises MinicnnError where the network
@@ -237,7 +237,7 @@ def deeplift(
         map=values.sum(axis=0),
         signed=True,
         values=values,
-        meaning=f"what the pixel adds to F when {baseline if isinstance(baseline, str) else 'x′'} becomes the picture",
+        meaning=f"what the pixel adds to F, {goal.in_words}, when {called(baseline)} becomes the picture (x)",
         delta=float(values.sum(dtype=np.float64)) - (f1 - f0),
         change=f1 - f0,
         multipliers=multipliers,

@@ -27,10 +27,11 @@ from minicnn.data import NAMES, Dataset
 from minicnn.errors import MinicnnError
 from minicnn.pictures import to_picture
 
-from .collection import features_of, picture, pictures_of
+from .collection import check_vectors, features_of, picture, pictures_of
 from .common import bar_over, load_network, open_run, weights_used
 
 COMPONENTS, PERPLEXITY, STEPS = 50, 30.0, 1000  # van der Maaten & Hinton: at most 30 components there
+LEAST_STEPS = 500  # for the first 250 scikit-learn exaggerates p, which leaves all points in one clump
 NAMED = 20  # so many classes have a colour of their own and a name in the legend
 GRID = 2000  # pixels of the grid of pictures, about
 FOLDER_SHAPE = (3, 64, 64)  # of a folder's pictures, where no network says otherwise
@@ -51,22 +52,24 @@ def embedding(
 ) -> Embedding:
     """The vectors (N, D) on the plane, by PCA and by t-SNE of their first 50 components.
 
-    The same seed gives the same places. Raises MinicnnError where there are no more vectors than `perplexity`.
+    The same seed gives the same places. Raises MinicnnError where there are no more vectors than `perplexity`, fewer
+    than LEAST_STEPS steps, or no vectors of finite numbers that differ.
 
     Example: `embedding(images.reshape(len(images), -1)).tsne`
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
+    check_vectors(vectors, least=2, name=layer)
     count, size = vectors.shape
     if not 1 <= perplexity < count:
         raise MinicnnError(
             f"perplexity {perplexity:g}: expected 1 or more, and more pictures than it: there are {count}"
         )
-    if steps < 250:
-        raise MinicnnError(f"steps {steps}: expected 250 or more")
-    if not np.isfinite(vectors).all() or np.ptp(vectors, axis=0).max() == 0:
-        raise MinicnnError(f"{layer}: has the same values for all pictures, or some that are not finite")
+    if steps < LEAST_STEPS:
+        raise MinicnnError(f"steps {steps}: expected {LEAST_STEPS} or more, with fewer the points are still one clump")
+    if np.ptp(vectors, axis=0).max() == 0:
+        raise MinicnnError(f"{layer}: has the same values for all pictures")
     pca = PCA(min(COMPONENTS, count, size), random_state=seed, svd_solver="auto")
     components = pca.fit_transform(vectors.astype(np.float64))
     components = np.pad(components, ((0, 0), (0, max(0, 2 - components.shape[1]))))
@@ -84,6 +87,9 @@ def on_a_grid(places: np.ndarray) -> np.ndarray:
     """
     from scipy.optimize import linear_sum_assignment
 
+    if np.shape(places)[1:] != (2,):
+        raise MinicnnError(f"places {np.shape(places)}: expected (N, 2)")
+    check_vectors(places, name="places")
     side = ceil(sqrt(len(places)))
     low, high = places.min(axis=0), places.max(axis=0)
     unit = (places - low) / np.where(high > low, high - low, 1)  # in [0, 1]
@@ -154,6 +160,7 @@ def agreement(places: np.ndarray, labels: np.ndarray) -> float:
     """The share of places (N, 2) whose nearest other place has the same label."""
     from scipy.spatial import cKDTree
 
+    check_vectors(places, labels=labels, least=2, name="places")
     _, nearest_two = cKDTree(places).query(places, k=2)
     return float((labels[nearest_two[:, 1]] == labels).mean())
 
@@ -161,38 +168,37 @@ def agreement(places: np.ndarray, labels: np.ndarray) -> float:
 # The command
 
 
-def chosen(dataset: Dataset, count: int, seed: int) -> Dataset:
-    """`count` pictures drawn from the data set, in their order; all where there are no more."""
-    if count >= len(dataset):
-        return dataset
-    return dataset.subset(np.sort(np.random.default_rng(seed).choice(len(dataset), count, replace=False)))
-
-
 def command(
     data: Data,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Name of a network, or of weights.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Name of a network, or of weights (default: none, the pixels).")
+    ] = None,
     layer: Annotated[str | None, typer.Option("--layer", "-l", help="A layer (default: the last hidden one).")] = None,
-    pixels: Annotated[bool, typer.Option("--pixels", help="Raw pixels in place of a layer.")] = False,
+    pixels: Annotated[bool, typer.Option("--pixels", help="The pixels; with --model as that network gets them.")] = (
+        False
+    ),
     pictures: Annotated[int, typer.Option("--pictures", "-n", min=3, help="How many, drawn at random.")] = 1000,
     perplexity: Annotated[float, typer.Option("--perplexity", help="About how many neighbours count.")] = PERPLEXITY,
-    steps: Annotated[int, typer.Option("--steps", help="Steps of t-SNE.")] = STEPS,
+    steps: Annotated[int, typer.Option("--steps", min=LEAST_STEPS, help="Steps of t-SNE.")] = STEPS,
     split: Split = "test",
     out: Out = Path("embedding"),
     weights: Weights = None,
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
-    """A data set on a plane: PCA and t-SNE of a layer (default: the last hidden one) or of the pixels."""
-    if (pixels and layer is not None) or not (pixels or model):
-        raise MinicnnError("embedding: expected --model, and perhaps one of its layers, or --pixels")
+    """A data set on a plane: PCA and t-SNE of a network's layer (default: the last hidden one), or of the pixels."""
+    if model is None and (layer is not None or weights is not None):
+        raise MinicnnError(f"{'--layer' if weights is None else '--weights'}: of which network? Give --model")
+    if pixels and layer is not None:
+        raise MinicnnError("--pixels and --layer: expected one of them")
     net = load_network(model, weights, device) if model else None
     shape, resize = (net.input_shape, net.resize) if net else (None if data in NAMES else FOLDER_SHAPE, None)
-    dataset = chosen(pictures_of(data, split, shape=shape, resize=resize), pictures, seed)
+    dataset = pictures_of(data, split, shape=shape, resize=resize, count=pictures, seed=seed)
     inputs = [weights_used(model, weights)] if model else []
     settings = {"data": data, "split": split, "pictures": pictures, "perplexity": perplexity, "steps": steps}
-    settings |= {"model": model, "layer": layer, "pixels": pixels, "device": device}
+    settings |= {"model": model, "layer": layer, "pixels": pixels or net is None, "device": device}
     with open_run(out, seed=seed, inputs=inputs, **settings) as run:
-        run.note(data_fingerprint=dataset.fingerprint())
+        run.identify(pictures=dataset.fingerprint())
         if pixels or net is None:
             name, vectors = "pixels", dataset.in_memory().images.reshape(len(dataset), -1) / np.float32(255)
         else:

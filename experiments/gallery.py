@@ -58,7 +58,7 @@ def gallery(
         Progress("gallery", len(chapters) + COMPARED) as bar,
     ):
         if dataset is not None:
-            run.note(data_fingerprint=dataset.fingerprint())
+            run.identify(pictures=dataset.fingerprint())
         visit = Visit(run, net, photo, load_picture(photo), x, goal, dataset, given, seed)
         sections, left_out, done = [], {}, 0
         for heading, chapter in chapters.items():

@@ -29,11 +29,11 @@ from minicnn.run import Run
 
 from .activations import activations, draw_values, shape_text
 from .attribution import Progress, Target
-from .collection import features_of
+from .collection import chosen, features_of
 from .common import describe
 from .compare import Comparison, compare
 from .compare_page import CURVES, FIGURES, MAPS
-from .embedding import chosen, draw_grid, draw_scatter, embedding, on_a_grid
+from .embedding import draw_grid, draw_scatter, embedding, on_a_grid
 from .filters import caption, filters
 from .filters import draw as draw_filters
 from .handmade import KERNELS, brightness, handmade, kernel_picture

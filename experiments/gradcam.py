@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from PIL import Image
 
 from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Target, Unit, Weights
 from minicnn.errors import MinicnnError
@@ -154,9 +153,16 @@ def tapped(net: Network, path: str) -> Iterator[Tap]:
 
 
 def enlarged(coarse: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """A map (h, w) at the picture's size (H, W), bilinear."""
-    height, width = size
-    return np.asarray(Image.fromarray(coarse.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    """A map (h, w) at the picture's size (H, W), bilinear, of the same dtype."""
+    down, across = (interpolation(short, long) for short, long in zip(coarse.shape, size, strict=True))
+    return (down @ coarse @ across.T).astype(coarse.dtype)
+
+
+def interpolation(short: int, long: int) -> np.ndarray:
+    """The matrix (long, short) that stretches a row of pixels linearly, their middles to the middles of more; what lies
+    beyond the outer ones is as they are."""
+    places = (np.arange(long) + 0.5) * short / long - 0.5
+    return np.stack([np.interp(places, np.arange(short), pixel) for pixel in np.eye(short)], axis=1)
 
 
 def command(

@@ -35,15 +35,15 @@ class InColours(Attribution):
     """An attribution whose values are also worth a look as a picture: the patterns of the input that speak for F."""
 
     def panels(self, caption: str) -> list[tuple[str, Image.Image]]:
-        return [*super().panels(caption), *in_colours(self.values[(slice(None), *self.seen())])]
+        panels, values = super().panels(caption), self.values[(slice(None), *self.seen())]
+        if len(values) == 3 and values.any():  # of a grey picture the map says it all
+            panels.append(("in its colours: grey is 0", to_picture(in_colours(values))))
+        return panels
 
 
-def in_colours(values: np.ndarray) -> list[tuple[str, Image.Image]]:
-    """Values (3, H, W) as a picture around grey; nothing of a grey picture, whose map says it all."""
-    if len(values) != 3:
-        return []
-    strength = np.clip(values / (top_value(values, 99.5) or 1), -1, 1)
-    return [("in its colours: grey is 0", to_picture(0.5 + strength / 2))]
+def in_colours(values: np.ndarray) -> np.ndarray:
+    """Values (C, H, W) as a picture in [0, 1] around grey, which is 0."""
+    return 0.5 + np.clip(values / (top_value(values, 99.5) or 1), -1, 1) / 2
 
 
 def guided(
@@ -56,7 +56,7 @@ def guided(
 
     Example: `guided(net, net.prepare(load_picture("cat.jpg")), "tabby").map`
     """
-    meaning = "what reaches the pixel by positive steps alone"
+    meaning = "what comes back to the pixel when only positive gradients pass the ReLUs"
     return by_rule(net, image, "guided", target, layer, unit, method="guided backpropagation", meaning=meaning)
 
 

@@ -26,7 +26,7 @@ import typer
 from PIL import Image
 
 from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Target, Unit, Weights
-from minicnn.errors import MinicnnError
+from minicnn.errors import MinicnnError, whole_number
 from minicnn.kernels.backend import Array, get_array_module
 from minicnn.network import Network
 from minicnn.parameter import to_host
@@ -35,10 +35,12 @@ from minicnn.pictures import load_picture, to_picture
 from .attribution import (
     COLOURS,
     Attribution,
+    Baseline,
     Goal,
     Progress,
     UnitIndex,
     baseline_for,
+    called,
     find_target,
     report,
     values_of,
@@ -74,7 +76,7 @@ def integrated_gradients(
     *,
     layer: str | None = None,
     unit: UnitIndex = None,
-    baseline: str | Array = "black",
+    baseline: Baseline = "black",
     nodes: int = NODES,
     tolerance: float | None = TOLERANCE,
     memory: int = MEMORY,
@@ -82,16 +84,15 @@ def integrated_gradients(
 ) -> IntegratedGradients:
     """The integrated gradients of a class score (default: of the one predicted) or a unit from `baseline` to `image`.
 
-    `baseline`: black, white, grey or mean (the mean colour of the training pictures), or a picture of the shape of
-    `image`, (1, C, H, W) in [0, 1]. After a sum over `nodes`, stretches of the way are halved until
-    |delta| ≤ tolerance·|F(x) − F(x′)|, and a warning says where LIMIT nodes do not reach that; with a tolerance of None
-    the sum stays as it is. The pictures on the way run in batches whose activations take at most about `memory` bytes;
-    after each, `progress(nodes done, of all so far)` is called. Raises MinicnnError for a baseline of another shape.
+    `baseline`: black, white, grey or mean (the mean colour of the training pictures), a number that all pixels have, or
+    a picture of the shape of `image`, (1, C, H, W) in [0, 1]. After a sum over `nodes`, stretches of the way are halved
+    until |delta| ≤ tolerance·|F(x) − F(x′)|, and a warning says where LIMIT nodes do not reach that; with a tolerance
+    of None the sum stays as it is. The pictures on the way run in batches whose activations take at most about `memory`
+    bytes; after each, `progress(nodes done, of all so far)` is called. Raises MinicnnError for another baseline.
 
     Example: `integrated_gradients(net, net.prepare(load_picture("cat.jpg")), tolerance=1e-3).delta`
     """
-    if not 1 <= nodes <= MOST_NODES:
-        raise MinicnnError(f"nodes {nodes}: expected 1 to {MOST_NODES}")
+    nodes = whole_number("nodes", nodes, 1, MOST_NODES)
     if tolerance is not None and not tolerance > 0:
         raise MinicnnError(f"tolerance {tolerance}: expected a share of F(x) − F(x′) above 0, such as 0.001")
     goal = find_target(net, image, target, layer=layer, unit=unit)
@@ -108,7 +109,7 @@ def integrated_gradients(
         parts.append(way.stretch(worst.a, middle, (worst.ends[0], half), PANEL))
         parts.append(way.stretch(middle, worst.b, (half, worst.ends[1]), PANEL))
     values = np.sum([part.values for part in parts], axis=0)
-    meaning = f"what the pixel adds to F from {baseline if isinstance(baseline, str) else 'x′'} to the picture"
+    meaning = f"what the pixel adds to F, {goal.in_words}, from {called(baseline)} to the picture (x)"
     return IntegratedGradients(
         *("integrated gradients", goal, to_host(image)[0], values.sum(axis=0), True, values, meaning),
         delta=float(values.sum()) - (after - before),

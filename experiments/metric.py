@@ -23,7 +23,7 @@ from minicnn.layers import Flatten, Linear, Normalize, ReLU
 from minicnn.network import Network
 from minicnn.optimizers import Adam
 
-from .collection import pictures_of
+from .collection import check_vectors, pictures_of
 
 LOSSES = ("triplet", "contrastive")
 MARGIN = 8.0  # about the distance of two pictures in the beginning
@@ -35,6 +35,7 @@ def triplet(
     a: np.ndarray, p: np.ndarray, n: np.ndarray, margin: float = MARGIN
 ) -> tuple[float, tuple[np.ndarray, ...]]:
     """Anchors, positives and negatives (N, D) -> the mean loss, and its gradients (da, dp, dn)."""
+    check_vectors(a, p, n)
     loss = ((a - p) ** 2).sum(axis=1) - ((a - n) ** 2).sum(axis=1) + margin
     scale = np.where(loss > 0, 2 / len(a), 0).astype(a.dtype)[:, None]
     return float(np.maximum(loss, 0).mean()), (scale * (n - p), scale * (p - a), scale * (a - n))
@@ -42,6 +43,7 @@ def triplet(
 
 def contrastive(a: np.ndarray, b: np.ndarray, same: np.ndarray, margin: float = MARGIN) -> tuple[float, np.ndarray]:
     """Pairs (N, D), and `same` (N,) bool: whether of one class -> the mean loss, and its gradient da; db is −da."""
+    check_vectors(a, b, labels=same)
     difference = a - b
     d = np.sqrt((difference**2).sum(axis=1))
     gap = np.maximum(margin - d, 0)
@@ -145,12 +147,14 @@ def semi_hard(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def squared_distances(vectors: np.ndarray) -> np.ndarray:
     """(N, D) -> (N, N)."""
-    square = (vectors**2).sum(axis=1)
-    return square[:, None] + square - 2 * vectors @ vectors.T
+    check_vectors(vectors)
+    square = np.einsum("nd,nd->n", vectors, vectors)
+    return square[:, None] + square - 2 * (vectors @ vectors.T)
 
 
 def same_class(vectors: np.ndarray, labels: np.ndarray) -> float:
-    """The share of vectors (N, D) whose nearest other one has the same label."""
+    """The share of vectors (N, D), N from 2 on, whose nearest other one has the same label."""
+    check_vectors(vectors, labels=labels, least=2)
     distances = squared_distances(vectors)
     np.fill_diagonal(distances, np.inf)
     return float((labels[distances.argmin(axis=1)] == labels).mean())

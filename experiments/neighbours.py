@@ -41,7 +41,7 @@ from .collection import (
     pictures_of,
     quiet,
 )
-from .common import MEMORY, bar_over, check_one, photo_run
+from .common import MEMORY, bar_over, photo_run
 from .metric import LOSSES, pictures_to_train_on, same_class, train_embedding
 
 HEIGHT = 128  # of a picture in the figure, about
@@ -75,12 +75,15 @@ def neighbours(
 ) -> Neighbours:
     """The `count` pictures of `dataset` that are nearest to `image` (1, C, H, W), in pixels and in features.
 
-    `layer`: by default the network's last hidden one. Raises MinicnnError for fewer pictures than neighbours, or with
-    the nearest names for another layer.
+    `layer`: by default the network's last hidden one. Raises MinicnnError for fewer pictures than neighbours, for an
+    `image` that the network does not take or that is not as large as the pictures, or with the nearest names for
+    another layer.
 
     Example: `neighbours(net, net.prepare(load_picture("cat.jpg")), load("pets", "test", shape=net.input_shape))`
     """
-    check_one(image)
+    net.check_picture(image)
+    if tuple(image.shape[1:]) != dataset.image_shape:
+        raise MinicnnError(f"the picture is {tuple(image.shape[1:])}, those of {dataset.name} {dataset.image_shape}")
     layer = layer or net.feature_layer
     activation_shape(net, layer)
     if not 1 <= count <= len(dataset):
@@ -99,7 +102,9 @@ def neighbours(
 
 
 def nearest_of(distances: np.ndarray, count: int) -> Near:
-    """The smallest distances and where they are; of equals the first."""
+    """The smallest distances (N,) and where they are; of equals the first."""
+    if np.ndim(distances) != 1:
+        raise MinicnnError(f"distances {np.shape(distances)}: expected (N,)")
     order = np.argsort(distances, kind="stable")[:count]
     return Near(order, distances[order])
 
@@ -153,7 +158,7 @@ def command(
     settings = {"data": data, "split": split, "layer": layer, "count": count, "train_embedding": embedding}
     with photo_run(photo, model, weights, device, out, seed, **settings) as (run, net, x):
         dataset = pictures_of(data, split, shape=net.input_shape, resize=net.resize)
-        run.note(pictures=dataset.fingerprint())
+        run.identify(pictures=dataset.fingerprint())
         with bar_over("comparing", "pictures") as progress:
             found = neighbours(net, x, dataset, count, layer=layer, progress=progress)
         rows = {"pixels": found.pixels, found.layer: found.features}

@@ -15,7 +15,7 @@ import typer
 from PIL import Image
 
 from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Target, Unit, Weights
-from minicnn.errors import MinicnnError
+from minicnn.errors import whole_number
 from minicnn.figures import heatmap, overlay, top_value
 from minicnn.kernels.backend import Array, get_array_module
 from minicnn.network import Network
@@ -69,8 +69,8 @@ class Occlusion(Attribution):
         top, highest = top_value(self.map), self.highest()
         return [
             (caption, picture),
-            (f"hidden here {self.asked} falls to {lowest}", to_picture(worst)),
-            ("where it falls", overlay(picture, self.map, signed=True, top=top)),
+            (f"hidden here, {self.asked} is {lowest}", to_picture(worst)),
+            (f"how much {self.asked} falls", overlay(picture, self.map, signed=True, top=top)),
             (f"{self.asked} by the place of the patch", heatmap(self.answers, signed=self.both_signs(), top=highest)),
         ]
 
@@ -147,11 +147,7 @@ def checked_sizes(window: int | None, stride: int | None, height: int, width: in
     side = min(height, width)
     window = max(1, side // 5) if window is None else window
     stride = max(1, side // 20) if stride is None else stride
-    if not 1 <= window <= side:
-        raise MinicnnError(f"window {window}: expected 1 to {side} pixels, the picture has {width}×{height}")
-    if stride < 1:
-        raise MinicnnError(f"stride {stride}: expected 1 pixel or more")
-    return window, stride
+    return whole_number("window", window, 1, side), whole_number("stride", stride, 1)
 
 
 def corners(side: int, window: int, stride: int) -> np.ndarray:

@@ -21,34 +21,38 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from PIL import Image
 
 from minicnn import kernels
+from minicnn.boxes import centred, text_box
 from minicnn.cli.options import Device, Model, Out, Seed, Split, Weights
 from minicnn.cli.progress import Progress, counted
 from minicnn.data import Dataset
 from minicnn.errors import MinicnnError
-from minicnn.figures import labelled_grid, top_value
-from minicnn.files import sha256, write_bytes
+from minicnn.figures import Picture, labelled_grid
+from minicnn.files import write_bytes
 from minicnn.kernels.backend import Array, get_array_module
-from minicnn.layers import ReLU, backward_rule, evaluating
+from minicnn.layers import Rectifier
 from minicnn.network import Network
 from minicnn.parameter import to_host
 from minicnn.receptive import Field, activation_shape, receptive_field
-from minicnn.run import RECORD, Run, read_run
+from minicnn.run import Run
 from minicnn.training import deferred_interrupt, to_device
 
+from .attribution import Target
 from .collection import activations_of, file_name, picture, picture_name, pictures_of
-from .common import MEMORY, load_network, pictures_at_once, weights_used
+from .common import MEMORY, load_network, weights_used
+from .guided import guided, in_colours
+from .saliency import saliency
 
 TOP = 9
 SCAN, TABLE = "scan.safetensors", "patches.csv"
 SAVE_EVERY = 20.0  # seconds
-UNITS = 9  # in a figure
+UNITS, SHOWN = 9, 16  # in a figure; and patches of each
 HEIGHT = 96  # of a patch in it
 GREY = 0.5  # what lies outside the picture; 0 in a gradient
 
@@ -136,7 +140,7 @@ def patches(
     shapes = {name: activation_shape(net, name) for name in names}
     if top < 1:
         raise MinicnnError(f"top {top}: expected 1 or more")
-    scan = scan or Scan()
+    scan, top = scan or Scan(), min(top, len(dataset))
     fresh = {name: Best.none(shape[0], top) for name, shape in shapes.items()}
     scan.best = scan.best or fresh
     if {name: best.value.shape for name, best in scan.best.items()} != {n: b.value.shape for n, b in fresh.items()}:
@@ -173,19 +177,6 @@ def patches_of(net: Network, layer: str, unit: int, best: Best) -> list[Patch]:
     return found
 
 
-def guided_gradients(net: Network, images: np.ndarray, layer: str, indices: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """Guided backpropagation of one unit of each of the pictures (N, C, H, W): (N, C, H, W)."""
-    step, found = pictures_at_once(net, images.shape[1:], back=True), []
-    with evaluating(net), backward_rule(net, "guided"):
-        for start in range(0, len(images), step):
-            a = net.activations(to_device(images[start : start + step], net), [layer], remember="input")[layer]
-            one = get_array_module(a).zeros_like(a)
-            for n, index in enumerate(indices[start : start + step]):
-                one[(n, *index)] = 1
-            found.append(to_host(net.input_gradient({layer: one})))
-    return np.concatenate(found)
-
-
 def cut_out(pixels: np.ndarray, net: Network, layer: str, patch: Patch, *, outside: float = GREY) -> np.ndarray:
     """The part that the unit saw of (C, H, W), in its place where its field reaches beyond the picture's border."""
     whole = receptive_field(net, layer, patch.index, inside=False)
@@ -200,11 +191,6 @@ def cut_out(pixels: np.ndarray, net: Network, layer: str, patch: Patch, *, outsi
     return cut
 
 
-def around_grey(gradient: np.ndarray) -> np.ndarray:
-    """A gradient in its colours, in [0, 1]: 0 is grey."""
-    return GREY + np.clip(gradient / (top_value(gradient, 99.8) or 1), -1, 1) / 2
-
-
 def short(value: float) -> str:
     """A number for a caption: 4726, 31.2, 0.0153."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -213,24 +199,26 @@ def short(value: float) -> str:
 def draw(net: Network, dataset: Dataset, layer: str, units: Sequence[int], best: Best) -> Image.Image:
     """For each unit a row of its patches, and one of what guided backpropagation shows in them; grey is 0 there.
 
-    Of a network without ReLUs it is the gradient.
+    Of a network without ReLUs it is the gradient. At most SHOWN patches stand there, and none that does not excite the
+    unit: whose activation is not above 0.
     """
-    how = "guided" if any(isinstance(la, ReLU) for _, la in net.layers()) else "gradient"
-    rows = []
+    rectified = any(isinstance(inner, Rectifier) for _, inner in net.layers())
+    how, answer = ("guided", guided) if rectified else ("gradient", saliency)
+    rows: list[tuple[str, list[tuple[str, Picture]]]] = []
     for unit in units:
-        found = patches_of(net, layer, unit, best)
-        images = np.stack([picture(dataset, patch.picture) for patch in found])
-        gradients = guided_gradients(net, images, layer, [patch.index for patch in found])
-        saw, answered = [], []
-        for patch, image, gradient in zip(found, images, gradients, strict=True):
-            saw.append(
-                (f"{picture_name(dataset, patch.picture)}: {short(patch.value)}", cut_out(image, net, layer, patch))
-            )
-            answered.append(("", around_grey(cut_out(gradient, net, layer, patch, outside=0))))
-        silent = ", silent in all pictures" if found[0].value == 0 else ""
-        rows += [(f"unit {unit}{silent}", saw), (how, answered)]
-    title = f"{layer} of {net.name}: the patches that excite its units most, of {counted(len(dataset), 'picture')}"
-    return labelled_grid(rows, title=title, height=HEIGHT)
+        saw: list[tuple[str, Picture]] = []
+        answered: list[tuple[str, Picture]] = []
+        for patch in [patch for patch in patches_of(net, layer, unit, best) if patch.value > 0][:SHOWN]:
+            image = picture(dataset, patch.picture)
+            name = f"{picture_name(dataset, patch.picture)}: {short(patch.value)}"
+            saw.append((name, cut_out(image, net, layer, patch)))
+            values = answer(net, to_device(image[None], net), Target(layer, patch.index, name)).values
+            answered.append(("", in_colours(cut_out(values, net, layer, patch, outside=0))))
+        nothing = centred(text_box("no picture excites it", HEIGHT), (HEIGHT, HEIGHT))
+        rows += [(f"unit {unit}", saw), (how, answered)] if saw else [(f"unit {unit}", [("", nothing)])]
+    first = f"; the first {SHOWN} of each" if best.value.shape[1] > SHOWN else ""
+    title = f"{layer} of {net.name}: the patches that excite its units most"
+    return labelled_grid(rows, title=f"{title}, of {counted(len(dataset), 'picture')}{first}", height=HEIGHT)
 
 
 def table(net: Network, dataset: Dataset, best: dict[str, Best]) -> str:
@@ -266,14 +254,6 @@ def unit_numbers(text: str | None, count: int) -> list[int]:
             raise MinicnnError(f"units {text!r}: expected numbers from 0 to {count - 1}, the smaller first")
         numbers += range(first, last + 1)
     return list(dict.fromkeys(numbers))
-
-
-def open_scan(out: Path, *, resume: bool, seed: int, **settings: Any) -> Run:
-    """The folder. Raises MinicnnError rather than write over a scan that has not ended."""
-    if not resume and (out / SCAN).exists() and (out / RECORD).exists() and read_run(out)["status"] != "finished":
-        raise MinicnnError(f"{out}: holds a scan that has not ended: go on with --resume, or choose another folder")
-    exist = "resume" if resume else "overwrite"
-    return Run(out, command=["minicnn", *sys.argv[1:]], settings=settings, seed=seed, exist=exist)
 
 
 def scanned(run: Run, net: Network, dataset: Dataset, layers: Sequence[str], top: int) -> dict[str, Best]:
@@ -330,23 +310,23 @@ def command(
     seed: Seed = 0,
 ) -> None:
     """Which patches of a data set excite the units of a layer most?"""
-    net = load_network(model, weights, device)
-    counts = {name: activation_shape(net, name)[0] for name in dict.fromkeys(layer)}
-    wanted = {name: unit_numbers(units, count) for name, count in counts.items()}
-    dataset = pictures_of(data, split, shape=net.input_shape, resize=net.resize)
-    file = weights_used(model, weights)
-    settings = {
-        **{"data": data, "split": split, "pictures": dataset.fingerprint(), "model": model, "weights": sha256(file)},
-        **{"layers": list(counts), "top": top, "device": device},
-    }
-    with open_scan(out, resume=resume, seed=seed, **settings) as run, kernels.frozen_weights():
-        run.hash_input(file)
-        clock = time.monotonic()
-        best = scanned(run, net, dataset, list(counts), top)
-        run.note(scan_seconds=round(time.monotonic() - clock, 3))
-        write_bytes(run.path(TABLE), table(net, dataset, best).encode())
-        run.record(TABLE)
-        names = list(figures(run, net, dataset, best, wanted))
+    layers = list(dict.fromkeys(layer))
+    settings = {"model": model, "layers": layers, "data": data, "split": split, "top": top, "device": device}
+    line, exist = ["minicnn", *sys.argv[1:]], "resume" if resume else "overwrite"
+    with Run(out, command=line, settings=settings, seed=seed, exist=exist, resumable=True) as run:
+        net = load_network(model, weights, device)
+        counts = {name: activation_shape(net, name)[0] for name in layers}
+        wanted = {name: unit_numbers(units, count) for name, count in counts.items()}
+        run.identify(weights=run.hash_input(weights_used(model, weights)))
+        dataset = pictures_of(data, split, shape=net.input_shape, resize=net.resize)
+        run.identify(pictures=dataset.fingerprint())
+        with kernels.frozen_weights():
+            clock = time.monotonic()
+            best = scanned(run, net, dataset, layers, top)
+            run.note(scan_seconds=round(time.monotonic() - clock, 3))
+            write_bytes(run.path(TABLE), table(net, dataset, best).encode())
+            run.record(TABLE)
+            names = list(figures(run, net, dataset, best, wanted))
         run.finish(drawn=wanted)
     number = counted(sum(counts.values()), "unit")
     print(

@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.errors import MinicnnError
+from minicnn.errors import MinicnnError, whole_number
 from minicnn.image.blur import gaussian_blur
 from minicnn.kernels.backend import Array, get_array_module
 from minicnn.layers import Layer
 from minicnn.network import Network
 
 from .attribution import Attribution, Goal, Progress, Target, batches, find_target, values_of
-from .common import MEMORY, check_one, pictures_at_once, probabilities
+from .common import MEMORY, pictures_at_once, probabilities
 
 Method = Callable[..., Attribution]  # method(net, image, target) -> Attribution
 
@@ -89,11 +89,9 @@ def exchanged(
     net: Network, start: Array, end: Array, map: np.ndarray, target: Target, steps: int, memory: int, progress: Progress
 ) -> Curve:
     """The curve while the pixels of `start` are exchanged for those of `end`, in equal steps."""
-    check_one(start)
     if map.shape != tuple(start.shape[2:]):
         raise MinicnnError(f"expected a map of the picture's size {tuple(start.shape[2:])}, got {map.shape}")
-    if steps < 1:
-        raise MinicnnError(f"steps {steps}: expected 1 or more")
+    steps = whole_number("steps", steps, 1)
     xp = get_array_module(start)
     place = np.empty(map.size, np.int64)
     place[np.argsort(-map.ravel(), kind="stable")] = np.arange(map.size)
@@ -161,7 +159,7 @@ def randomization(
 
 def drawn_anew(net: Network, seed: int = 0) -> Network:
     """A copy of a network that has learned nothing: all weights drawn, running averages as at the beginning."""
-    fresh = copy.deepcopy(net).initialize(seed + UNUSUAL)
+    fresh = copy.deepcopy(net).initialize(whole_number("seed", seed, 0) + UNUSUAL)
     for _, layer in fresh.layers():
         for name, buffer in layer.own_buffers().items():
             if name in ("running_mean", "running_var"):
@@ -219,13 +217,11 @@ def infidelity(
     β is the best factor, so that maps of any unit compare. `count` pictures, each with a square of `window` pixels
     (default: a quarter of the shorter side) at a random place.
     """
-    check_one(image)
     goal = find_target(net, image, target)
     height, width = image.shape[2:]
     window = max(1, min(height, width) // 4) if window is None else window
-    if not 1 <= window <= min(height, width) or count < 1:
-        raise MinicnnError(f"window {window}, count {count}: expected 1 to {min(height, width)}, and 1 or more")
-    rng = np.random.default_rng(seed)
+    window, count = whole_number("window", window, 1, min(height, width)), whole_number("count", count, 1)
+    rng = np.random.default_rng(whole_number("seed", seed, 0))
     corners = zip(*(rng.integers(0, side - window + 1, count) for side in (height, width)), strict=True)
     kept = np.ones((count, 1, height, width), image.dtype)
     for square, (row, column) in zip(kept, corners, strict=True):
@@ -256,7 +252,8 @@ def max_sensitivity(
     Pixels are in [0, 1] and are not clipped. 0 where both are 0. The class or unit stays the same.
     """
     goal = find_target(net, image, target)
-    rng, before = np.random.default_rng(seed), method(net, image, goal, **options).map
+    count = whole_number("count", count, 1)
+    rng, before = np.random.default_rng(whole_number("seed", seed, 0)), method(net, image, goal, **options).map
     changes = []
     for _ in range(count):
         noise = rng.uniform(-radius, radius, image.shape).astype(image.dtype)

@@ -32,7 +32,7 @@ def saliency(
     """
     goal, gradient = gradient_of(net, image, target, layer=layer, unit=unit)
     largest = np.abs(gradient).max(axis=0)
-    meaning = "how fast it changes with the pixel, |∂F/∂x|"
+    meaning = f"|∂F/∂x|: how fast F, {goal.in_words}, changes with the pixel"
     return Attribution("saliency", goal, to_host(image)[0], largest, False, gradient, meaning)
 
 

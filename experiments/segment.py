@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw
 
 from minicnn.boxes import centred
 from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Target, Unit, Weights
-from minicnn.errors import MinicnnError
+from minicnn.errors import MinicnnError, whole_number
 from minicnn.figures import heatmap, labelled_row
 from minicnn.kernels.backend import Array
 from minicnn.network import Network
@@ -148,8 +148,7 @@ def segment(
     """
     if not 0 < background <= foreground < 1:
         raise MinicnnError(f"quantiles {background:g} and {foreground:g}: expected 0 < background ≤ foreground < 1")
-    if iterations < 1:
-        raise MinicnnError(f"iterations {iterations}: expected 1 or more")
+    iterations, seed = whole_number("iterations", iterations, 1), whole_number("seed", seed, 0)
     cv2 = opencv()
     found = saliency(net, image, target, layer=layer, unit=unit)
     if not found.map.max() > 0:
@@ -233,7 +232,7 @@ def cut_out(picture: Image.Image, mask: np.ndarray, box: Box) -> Image.Image:
 
 
 def framed_at(picture: Image.Image, *boxes: Box, colours: tuple[tuple[int, int, int], ...] = (FRAME,)) -> Image.Image:
-    """The picture with frames around boxes, each in its colour with a dark edge; thick enough for a figure.
+    """The picture with frames around boxes, each in its colour between dark edges; thick enough for a figure.
 
     A panorama stands in the middle of white paper that is half as high as wide, so that a figure stays readable.
     """
@@ -246,9 +245,9 @@ def framed_at(picture: Image.Image, *boxes: Box, colours: tuple[tuple[int, int, 
     line = max(1, round(paper[1] / HEIGHT))
     pen = ImageDraw.Draw(whole)
     for (left, top, right, bottom), colour in zip(boxes, colours, strict=True):
-        corners = left, top, right - 1, bottom - 1
-        pen.rectangle(corners, outline=(0, 0, 0), width=3 * line)
-        pen.rectangle(corners, outline=colour, width=2 * line)
+        around = left - line, top - line, right - 1 + line, bottom - 1 + line
+        pen.rectangle(around, outline=(0, 0, 0), width=4 * line)
+        pen.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=2 * line)
     return centred(whole, paper)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from minicnn.cli.options import Device, LayerName, Model, Out, Photo, Seed, Target, Unit, Weights
-from minicnn.errors import MinicnnError
+from minicnn.errors import MinicnnError, whole_number
 from minicnn.kernels.backend import Array
 from minicnn.network import Network
 from minicnn.parameter import to_host, transfer
@@ -44,9 +44,8 @@ def smoothgrad(
 
     Example: `smoothgrad(net, net.prepare(load_picture("cat.jpg")), noise=0.1).map`
     """
-    if copies < 1:
-        raise MinicnnError(f"copies {copies}: expected 1 or more")
-    if not noise >= 0:
+    copies, seed = whole_number("copies", copies, 1), whole_number("seed", seed, 0)
+    if not 0 <= noise < float("inf"):
         raise MinicnnError(f"noise {noise}: expected 0 or more, a share of the range of the picture's values")
     goal = find_target(net, image, target, layer=layer, unit=unit)
     picture = to_host(image)
@@ -58,7 +57,8 @@ def smoothgrad(
 
     weights = np.full(copies, 1 / copies)
     gradient = weighted_gradient(net, image, goal, weights, noisy, memory=memory, progress=progress)
-    meaning = f"|mean gradient| over {copies} copies with noise of {100 * noise:g} % of the picture's range"
+    meaning = f"|mean ∂F/∂x| over {copies} copies, with noise of {100 * noise:g} % of the picture's range; "
+    meaning += f"F: {goal.in_words}"
     return Attribution("SmoothGrad", goal, picture[0], np.abs(gradient).max(axis=0), False, gradient, meaning)
 
 

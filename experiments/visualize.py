@@ -1,48 +1,40 @@
-"""Class models (Simonyan, Vedaldi, Zisserman 2013, section 2): the picture that a class, or a unit, likes best.
+"""The picture that a class, a unit, a channel or a direction of a layer likes best (Simonyan, Vedaldi, Zisserman 2013,
+section 2; Yosinski, Clune, Nguyen, Fuchs, Lipson 2015; Olah, Mordvintsev, Schubert 2017).
 
-    argmax over I of  S_c(I) − λ‖I‖²
+    argmax over I of  S_c(I) − λ‖I‖²        {scores: e_c}
 
-The weights stay as they are, and the picture is what is learned: gradient ascent from the zero picture, the colour that
-the network subtracts. Three recipes:
-
-    plain      S_c alone: noise, which the network takes for the class all the same
-    simonyan   S_c − λ‖I‖²: as little as will do, still mostly noise
-    clear      log p_c in place of S_c, so that what speaks for other classes too is taken away; the picture moved a
-               little at each step, so that no pixel counts for itself (Mordvintsev et al. 2015); a slight blur every
-               few steps, and the weakest pixels back to zero (Yosinski et al. 2015, section 3)
+The weights stay as they are, and the picture is what is learned. Without a regularizer it is noise, which the network
+takes for the class all the same; visualize_recipes.py has the ways to something that people recognize too, each as the
+engine's five choices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from itertools import count
 from math import ceil
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import typer
 
 from minicnn.cli.options import Device, LayerName, Model, Out, Seed, Weights
 from minicnn.cli.progress import Progress
-from minicnn.errors import MinicnnError, nearest
+from minicnn.errors import MinicnnError
 from minicnn.figures import labelled_grid
 from minicnn.image import (
-    L2,
     Callback,
+    Channel,
     ClassScore,
-    ClipSmall,
-    GaussianBlur,
-    GradientAscent,
+    Direction,
+    Diversity,
     Interrupted,
-    Jitter,
-    LogProbability,
     NotFinite,
     Objective,
-    Pixels,
-    Projection,
-    Transform,
+    Step,
     Unit,
-    ValidPixels,
     number,
     optimize,
     path_of,
@@ -50,162 +42,197 @@ from minicnn.image import (
 from minicnn.kernels.backend import Array
 from minicnn.layers import backward_rule
 from minicnn.network import Network
-from minicnn.parameter import to_host, transfer
+from minicnn.parameter import to_host
 from minicnn.pictures import to_picture
+from minicnn.receptive import activation_shape
 from minicnn.run import Run
-from minicnn.schedules import Clock
 
-from .attribution import colour_named
 from .common import describe, load_network, open_run, weights_used
+from .stages import stages
+from .visualize_recipes import RECIPES, Choices, choices, default_recipe
 
-RECIPES = ("clear", "simonyan", "plain")
-
-
-class Choices(NamedTuple):
-    """Those of the engine's five choices in which the recipes differ."""
-
-    objective: Objective
-    transforms: Sequence[Transform]
-    projections: Sequence[Projection]
-
-
-def choices(net: Network, target: int | str | Objective, recipe: str = "clear") -> Choices:
-    """A recipe for a class, by name or number, or for any other objective in the place of its score."""
-    if recipe not in RECIPES:
-        raise MinicnnError(f"recipe {recipe!r}{nearest(recipe, RECIPES)}")
-    score = target if isinstance(target, Objective) else ClassScore(net.class_index(target))
-    zero = zero_colour(net)
-    if recipe == "plain":
-        return Choices(score, [], [ValidPixels()])
-    if recipe == "simonyan":
-        return Choices(score - 0.2 * L2(center=zero), [], [ValidPixels()])
-    if isinstance(score, ClassScore):
-        score = LogProbability(score.target)
-    moved = round(max(net.input_shape[1:]) / 10)  # 3 pixels of a digit
-    return Choices(score, [Jitter(moved)], [GaussianBlur(0.5, every=4), ClipSmall(70, center=zero), ValidPixels()])
+WAKING = 16  # steps in which a gradient is let through where there is none at all (Olah et al. 2017)
 
 
 def visualize(
     net: Network,
     target: int | str | Objective,
     *,
-    recipe: str = "clear",
-    steps: int = 300,
+    recipe: str | None = None,
+    steps: int | None = None,
     starts: int = 1,
+    image_size: int | None = None,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
 ) -> Array:
-    """The picture (1, C, H, W) in [0, 1] that a class likes best, or any other objective, such as `Unit("conv2", 5)`.
+    """The pictures (starts, C, H, W) in [0, 1] that a class likes best, or any other objective: `Unit("conv2", 5)`.
 
-    It starts from the zero picture. With more than one start, (starts, C, H, W) from as many pictures of noise: several
-    answers to the same question, made in one batch. The same seed gives the same bytes.
+    recipe: one of RECIPES (default: `default_recipe(net)`), which also says how many steps unless `steps` does. Several
+    starts are several answers to the same question, made in one batch. image_size: H = W in pixels, where the network
+    takes other sizes than its own. The same seed gives the same bytes.
 
-    Example: `visualize(net, 3)[0]`
+    Example: `visualize(net, "goldfish")[0]`
     """
-    objective, transforms, projections = choices(net, target, recipe)
-    with backward_rule(net, "redirected"):  # the gradient; but let through where a dead start has none at all
+    chosen = choices(net, target, recipe, steps=steps, starts=starts, image_size=image_size, seed=seed)
+    return climb(net, chosen, seed=seed, callbacks=callbacks)
+
+
+def climb(net: Network, chosen: Choices, *, seed: int = 0, callbacks: Sequence[Callback] = ()) -> Array:
+    """The pictures that a recipe's choices end in."""
+    with ExitStack() as waking:
+        waking.enter_context(backward_rule(net, "redirected"))
+
+        def awake(now: Step) -> None:
+            if now.step == WAKING:
+                waking.close()
+
         return optimize(
             net,
-            objective,
-            Pixels(start_pictures(net, starts, seed)),
-            transforms=transforms,
-            projections=projections,
-            optimizer=GradientAscent(0.1, "std", schedule=falling),
-            steps=steps,
-            callbacks=callbacks,
+            chosen.objective,
+            chosen.parametrization,
+            transforms=chosen.transforms,
+            projections=chosen.projections,
+            optimizer=chosen.optimizer,
+            steps=chosen.steps,
+            callbacks=[awake, *callbacks],
             seed=seed,
         ).image
 
 
-def falling(clock: Clock) -> float:
-    """From 1 along a line to nearly 0: the last steps only smooth."""
-    return 1 - clock.progress
+# The command ----------------------------------------------------------------------------------------------------------
 
 
-def zero_colour(net: Network) -> tuple[float, ...]:
-    """The colour of an empty picture: the mean of the training pictures; for grey digits black, their paper."""
-    return tuple(colour_named(net, "mean" if net.input_shape[0] == 3 else "black").tolist())
-
-
-def start_pictures(net: Network, starts: int, seed: int) -> Array:
-    """The zero picture (1, C, H, W), or uniform noise (starts, C, H, W), on the network's device."""
-    if starts < 1:
-        raise MinicnnError(f"{starts} starts: expected 1 or more")
-    if starts == 1:
-        colour = np.array(zero_colour(net))[:, None, None]
-        pictures = np.broadcast_to(colour, (1, *net.input_shape))
-    else:
-        pictures = np.random.default_rng(seed).uniform(0, 1, (starts, *net.input_shape))
-    return transfer(pictures, like=net.parameters()[0].value)
-
-
-def wish(net: Network, target: str | None, layer: str | None, unit: int | None) -> tuple[int | Unit, str]:
-    """What the command line asks for, and how to call it: a class, or a unit of a layer."""
-    if layer is None and unit is None and target is not None:
+def wish(
+    net: Network,
+    target: str | None,
+    layer: str | None,
+    unit: int | None = None,
+    channel: int | None = None,
+    direction: str | None = None,
+) -> tuple[Objective, str]:
+    """What the command line asks for, and how to call it: a class, or one of three things in a layer."""
+    inside = [choice for choice in (unit, channel, direction) if choice is not None]
+    if target is not None and layer is None and not inside:
         c = net.class_index(target)
-        return c, f"class {net.class_name(c)}"
-    if layer is not None and unit is not None and target is None:
-        layer = path_of(net, layer)  # "scores" is no layer to the caption
+        return ClassScore(c), f"class {net.class_name(c)}"
+    if target is not None or layer is None or len(inside) != 1:
+        raise MinicnnError("visualize: expected a class, or else --layer and one of --unit, --channel, --direction")
+    layer = path_of(net, layer)  # "scores" is no layer to the caption
+    if unit is not None:
         return Unit(layer, unit), f"unit {unit} of {layer}"
-    raise MinicnnError("visualize: expected a class, or else --layer and --unit")
+    if channel is not None:
+        return Channel(layer, channel), f"channel {channel} of {layer}"
+    assert direction is not None
+    return Direction(layer, parsed_direction(net, layer, direction)), f"direction {direction} of {layer}"
 
 
-def caption(net: Network, image: Array, wanted: int | Unit) -> str:
-    """How a picture (1, C, H, W) answers: the class that the network sees, or the unit's activation."""
-    if isinstance(wanted, Unit):
-        return f"activation {number(wanted.evaluate(net.activations(image, wanted.layers))[0]):.4g}"
-    return describe(net, image)
+def parsed_direction(net: Network, layer: str, text: str) -> np.ndarray:
+    """ "3:1,17:-0.5" as (C,) float32: 1 in channel 3 of the layer, −0.5 in channel 17, and 0 in all others."""
+    direction = np.zeros(activation_shape(net, layer)[0], np.float32)
+    try:
+        amounts = {int(channel): float(amount) for channel, amount in (pair.split(":") for pair in text.split(","))}
+    except ValueError:
+        raise MinicnnError(
+            f"direction {text!r}: expected CHANNEL:AMOUNT,CHANNEL:AMOUNT,…, such as 3:1,17:-0.5"
+        ) from None
+    for channel, amount in amounts.items():
+        if not 0 <= channel < len(direction):
+            raise MinicnnError(f"direction {text!r}: channel {channel} of {layer}: expected 0 to {len(direction) - 1}")
+        direction[channel] = amount
+    if not (np.isfinite(direction).all() and direction.any()):
+        raise MinicnnError(f"direction {text!r}: expected numbers, not all of them 0")
+    return direction
 
 
-def save(run: Run, net: Network, images: Array, wanted: int | Unit, title: str) -> list[str]:
-    """Writes the figure visualize.png, and each picture as it is; returns the captions."""
-    captions = [caption(net, image, wanted) for image in images[:, None]]
-    pictures = [to_picture(image) for image in to_host(images)]
-    cells = list(zip(captions, pictures, strict=True))
-    rows = [("", cells[i : i + 5]) for i in range(0, len(cells), 5)]
-    height = pictures[0].height * ceil((320 if len(cells) == 1 else 160) / pictures[0].height)  # whole pixels
+def diversity(net: Network, wanted: Objective) -> Diversity:
+    """Where pictures are to differ: at the layer that is asked about, or the last one with places."""
+    layers = [path_of(net, layer) for layer in wanted.layers]
+    with_places = [layer for layer in layers if len(activation_shape(net, layer)) == 3]
+    return Diversity(with_places[0] if with_places else stages(net)[-1])
+
+
+def caption(net: Network, image: Array, wanted: Objective) -> str:
+    """How a picture (1, C, H, W) answers: the class that the network sees, or the activation that was asked for."""
+    if isinstance(wanted, ClassScore):
+        return describe(net, image)
+    return f"activation {number(wanted.evaluate(net.activations(image, wanted.layers))[0]):.4g}"
+
+
+def save(run: Run, net: Network, made: Mapping[str, Array], wanted: Objective, title: str) -> list[str]:
+    """Writes the figure visualize.png, and each picture as it is; returns the captions. made: {recipe: pictures}."""
+    cells = []
+    for recipe, images in made.items():
+        for i, image in enumerate(to_host(images), 1):
+            words = caption(net, images[i - 1 : i], wanted)
+            cells.append((f"{recipe}: {words}" if len(made) > 1 else words, to_picture(image)))
+            name = recipe if len(made) > 1 else "picture"
+            run.save(f"{name}-{i}.png" if len(images) > 1 else f"{name}.png", cells[-1][1])
+    starts = len(images)
+    columns = min(starts, 5) if starts > 1 else 4  # of recipes side by side, or of one recipe's answers
+    rows = [("", cells[i : i + columns]) for i in range(0, len(cells), columns)]
+    side = cells[0][1].height
+    height = side * ceil((320 if len(cells) == 1 else 160) / side)  # whole pixels
     run.save("visualize.png", labelled_grid(rows, title=title, height=height))
-    for i, picture in enumerate(pictures, 1):
-        run.save(f"picture-{i}.png" if len(pictures) > 1 else "picture.png", picture)
-    return captions
+    return [words for words, _ in cells]
 
 
 def command(
     target: Annotated[str | None, typer.Argument(metavar="[CLASS]", help="Class, name or number.")] = None,
     model: Model = "lenet5",
-    steps: Annotated[int, typer.Option("--steps", help="Steps of the ascent.")] = 300,
+    steps: Annotated[int | None, typer.Option("--steps", help="Steps of the ascent (default: the recipe's).")] = None,
     out: Out = Path("visualize"),
     layer: LayerName = None,
     unit: Annotated[int | None, typer.Option("--unit", "-u", help="A unit of the layer, in its middle.")] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help=f"{', '.join(RECIPES)}.")] = "clear",
+    channel: Annotated[int | None, typer.Option("--channel", "-c", help="A channel of the layer, everywhere.")] = None,
+    direction: Annotated[
+        str | None, typer.Option("--direction", help="Several channels of the layer at once: 3:1,17:-0.5.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help=f"{', '.join(RECIPES)} (default: modern for colours, else clear).")
+    ] = None,
     no_regularizer: Annotated[bool, typer.Option("--no-regularizer", help="The same as --recipe plain.")] = False,
-    starts: Annotated[int, typer.Option("--starts", help="How many; several start from noise.")] = 1,
+    compare: Annotated[bool, typer.Option("--compare", help="All recipes, side by side.")] = False,
+    l2: Annotated[float, typer.Option("--l2", help="λ of the recipe simonyan.")] = 0.2,
+    starts: Annotated[int, typer.Option("--starts", help="How many pictures, each from other noise.")] = 1,
+    diverse: Annotated[
+        float, typer.Option("--diversity", help="How much several pictures are to differ (Olah et al. 2017).")
+    ] = 0.0,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", help="Height and width in pixels (default: the network's).")
+    ] = None,
     weights: Weights = None,
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
-    """Which picture does a class, or a unit, like best?"""
+    """Which picture does a class, a unit, a channel or a direction like best?"""
     net = load_network(model, weights, device)
-    wanted, name = wish(net, target, layer, unit)
-    recipe = "plain" if no_regularizer else recipe
-    options = {"recipe": recipe, "steps": steps, "starts": starts}
-    title = f"{name} of {net.name}, recipe {recipe}"
-    settings = {"target": target, "layer": layer, "unit": unit, "device": device, **options}
-    with open_run(out, seed=seed, inputs=[weights_used(model, weights)], model=model, **settings) as run:
+    wanted, called = wish(net, target, layer, unit, channel, direction)
+    if diverse and starts == 1:
+        raise MinicnnError("--diversity: expected --starts of 2 or more: it is between pictures")
+    objective = wanted + diverse * diversity(net, wanted) if diverse else wanted
+    names = list(RECIPES) if compare else ["plain" if no_regularizer else recipe or default_recipe(net)]
+    options = {"starts": starts, "image_size": image_size, "l2": l2, "seed": seed}
+    plans = {name: choices(net, objective, name, steps=steps, **options) for name in names}
+    taken = {name: plan.steps for name, plan in plans.items()}
+    shown = {"target": target, "layer": layer, "unit": unit, "channel": channel, "direction": direction}
+    shown |= {"steps": taken, "starts": starts, "diversity": diverse, "l2": l2, "image_size": image_size}
+    title = f"{called} of {net.name}" + ("" if compare else f", recipe {names[0]}")
+    files = [weights_used(model, weights)]
+    with open_run(out, seed=seed, inputs=files, model=model, device=device, **shown) as run:
+        made: dict[str, Array] = {}
+        done = count(1)
         try:
-            with Progress("climbing", steps) as bar:
-                images = visualize(
-                    net,
-                    wanted,
-                    recipe=recipe,
-                    steps=steps,
-                    starts=starts,
-                    seed=seed,
-                    callbacks=[lambda step: bar.update(step.step, step.text())],
-                )
+            with Progress("climbing", sum(taken.values())) as bar:
+
+                def show(now: Step) -> None:
+                    bar.update(next(done), now.text())
+
+                for name, plan in plans.items():
+                    made[name] = climb(net, plan, seed=seed, callbacks=[show])
         except (Interrupted, NotFinite) as stopped:
-            save(run, net, stopped.result.image, wanted, f"{title}, stopped after {stopped.result.steps} steps")
+            made[name] = stopped.result.image
+            save(run, net, made, wanted, f"{title}, stopped after {stopped.result.steps} steps")
             raise
-        captions = save(run, net, images, wanted, title)
-        run.finish(target=name, answers=captions)
-        print(f"{name}: {'; '.join(captions)} after {steps} steps; see {run.path('visualize.png')}")
+        captions = save(run, net, made, wanted, title)
+        run.finish(target=called, answers=captions)
+        print(f"{called}: {'; '.join(captions)}; see {run.path('visualize.png')}")

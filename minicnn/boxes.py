@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -56,7 +57,8 @@ def centred(box: Image.Image, size: tuple[int, int], *, background: Colour = WHI
 
 
 def text_box(text: str, width: int, *, size: int = TEXT_SIZE, background: Colour = WHITE) -> Image.Image:
-    """Text in the middle of a box `width` pixels wide: wrapped, and small enough for its longest word.
+    """Text in the middle of a box `width` pixels wide: in lines of about one length, and small enough for its longest
+    word.
 
     A word too long even at the smallest size is broken. So nothing is ever cut off.
     """
@@ -64,10 +66,10 @@ def text_box(text: str, width: int, *, size: int = TEXT_SIZE, background: Colour
     fits = [
         points
         for points in range(size, SMALLEST_SIZE, -1)
-        if all(font(points, text).getlength(word) <= room for word in text.split())
+        if all(font(points, text).getlength(word) <= room for word in words(text))
     ]
     letters = font(fits[0] if fits else SMALLEST_SIZE, text)
-    lines = wrapped(text, letters, room)
+    lines = evenly_wrapped(text, letters, room)
     step = sum(letters.getmetrics()) + 1
     box = Image.new("RGB", (width, step * len(lines)), background)
     draw = ImageDraw.Draw(box)
@@ -79,7 +81,7 @@ def text_box(text: str, width: int, *, size: int = TEXT_SIZE, background: Colour
 def wrapped(text: str, letters: ImageFont.FreeTypeFont, width: float) -> list[str]:
     """Lines of `text` that are at most `width` pixels wide, broken at spaces, within a word where it is wider alone."""
     lines = [""]
-    for word in text.split():
+    for word in words(text):
         longer = f"{lines[-1]} {word}".strip()
         if letters.getlength(longer) <= width:
             lines[-1] = longer
@@ -90,6 +92,23 @@ def wrapped(text: str, letters: ImageFont.FreeTypeFont, width: float) -> list[st
                 lines.append("")
             lines[-1] += letter
     return [line for line in lines if line] or [""]
+
+
+def evenly_wrapped(text: str, letters: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """As `wrapped`, in no more lines; where the last would be short they become narrower, so no word is left alone."""
+    lines = wrapped(text, letters, width)
+    if len(lines) == 1 or letters.getlength(lines[-1]) > width / 2:
+        return lines
+    narrow = max(map(letters.getlength, words(text)))
+    while width - narrow > 8:
+        middle = (narrow + width) / 2
+        narrow, width = (middle, width) if len(wrapped(text, letters, middle)) > len(lines) else (narrow, middle)
+    return wrapped(text, letters, width)
+
+
+def words(text: str) -> list[str]:
+    """What is kept on one line where it fits: a word, a number with its "%", a difference."""
+    return re.findall(r"\S+(?: %\S*| − \S+)*", " ".join(text.split()))
 
 
 def ink_on(background: Colour) -> Colour:

@@ -15,7 +15,7 @@ History = Sequence[Mapping[str, Any]]
 Points = list[tuple[float, float]]
 
 MEASURES = {"loss": "Loss", "accuracy": "Accuracy in percent"}
-PARTS = {"train": "#9aa0a6", "test": "#1a6fb5"}
+PARTS = {"train": "#9aa0a6", "test": "#1a6fb5", "fooled": "#b4530a"}
 # Of several runs, in their order: pairs of the same colour, light and dark, for a net and a deeper one.
 COLOURS = ("#e8a05c", "#b4530a", "#7db4e0", "#0f5a9c", "#8fc79a", "#1f7a3d")
 
@@ -24,7 +24,8 @@ def training_curves(history: History) -> Image.Image:
     """Loss and accuracy (in percent, where there is any) against the epoch, of training and test side by side.
 
     `history` has one record an epoch, with any of "epoch" (else they count from 1), "train_loss", "test_loss",
-    "train_accuracy", "test_accuracy" (fractions). The loss is drawn on a log scale where it spans a factor over 20.
+    "fooled_loss", and "…_accuracy" (fractions) of the same three. The loss is drawn on a log scale where it spans a
+    factor over 20.
     """
     panels = []
     for what, title in MEASURES.items():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Iterable
+from typing import Any
 
 
 class MinicnnError(ValueError):
@@ -32,3 +34,15 @@ def nearest(name: str, choices: Iterable[str]) -> str:
         return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
     shown = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
     return f"; there is: {shown}" if known else ""
+
+
+def whole_number(what: str, value: Any, least: int, most: int | None = None) -> int:
+    """`value`, which is `what`, as an int; bools do not count. Raises MinicnnError for none from `least` to `most`."""
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or (most is not None and number > most):
+        expected = f"{least} or more" if most is None else f"{least} to {most}"
+        raise MinicnnError(f"{what} {value!r}: expected {expected}, a whole number")
+    return number

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import dropwhile
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +13,7 @@ import numpy as np
 from . import kernels
 from .errors import MinicnnError, nearest
 from .kernels.backend import Array, get_array_module
-from .layers import Layer, Remember, Sequential, Shape, Softmax, evaluating
+from .layers import Flatten, Layer, Remember, Sequential, Shape, Softmax, evaluating
 from .layers.layer import add_gradients, own_copy
 from .parameter import to_host
 
@@ -33,7 +35,8 @@ class Network(Sequential):
     """A `Sequential` that knows its pictures: their size, its classes, and where its scores and features are.
 
     `forward`, `activations` and `input_gradient` take and return RGB (or grey) in [0, 1]: the first layer, Normalize,
-    holds the mean, the scale and the colour order that the weights want.
+    holds the mean, the scale and the colour order that the weights want. Scores are what stands before softmax, whether
+    or not the network ends in one.
     """
 
     def __init__(
@@ -54,17 +57,21 @@ class Network(Sequential):
         names = list(layers)
         if not names:
             raise MinicnnError(f"{name}: a network needs at least one layer")
-        self.score_layer, self.feature_layer = score_layer or names[-1], feature_layer or names[-2:][0]
+        self.other_names: Mapping[str, str] = {}  # by which classes are found too: a WordNet id, the class's name
+        self.score_layer = score_layer or self.prediction_layer
+        before_scores = names[: names.index(self.prediction_layer.split(".")[0])]
+        self.feature_layer = feature_layer or (before_scores or names)[-1]
         self._input_shape: Shape | None = None  # of the last forward pass that remembers
         self.auxiliary = dict(auxiliary or {})
         for path in (self.score_layer, self.feature_layer, *self.auxiliary):
             self.layer(path)
 
     def forward(self, x: Array, *, remember: Remember = "all") -> Array:  # type: ignore[override]  # nothing fused
-        """x (N, C, H, W) in [0, 1] -> y (N, classes), the scores before softmax."""
+        """x (N, C, H, W) in [0, 1] -> y (N, classes): the scores, or probabilities where a softmax is the end."""
         self._check_pictures(x, remember)
         self._input_shape = x.shape if remember else None
-        y = super().forward(x, remember=remember)
+        with self._saying_the_size(x):
+            y = super().forward(x, remember=remember)
         return y if remember is None else own_copy(y)  # what is returned is the caller's, to write into as well
 
     def activations(self, x: Array, names: Iterable[str], *, remember: Remember = None) -> dict[str, Array]:
@@ -80,7 +87,8 @@ class Network(Sequential):
         if wanted == found.keys():
             self.forget()
             return found
-        _, traced = self.trace(x, wanted - {INPUT}, remember)
+        with self._saying_the_size(x):
+            _, traced = self.trace(x, wanted - {INPUT}, remember)
         return found | (traced if remember is None else {name: own_copy(a) for name, a in traced.items()})
 
     def input_gradient(self, grads: Mapping[str, Array]) -> Array:
@@ -104,17 +112,26 @@ class Network(Sequential):
         assert total is not None  # every layer that is named gives a gradient
         return total.copy() if dx is None else total  # never the caller's own array
 
+    @property
+    def prediction_layer(self) -> str:
+        """Where the scores come out that predictions are made of: the last layer, or the one before it where that is a
+        softmax (and nothing but flattens behind it)."""
+        way_back = dropwhile(lambda found: isinstance(found[1], Flatten), _way_back(self))
+        (_, last), (before, _) = (next(way_back, ("", None)) for _ in range(2))
+        return before if before and isinstance(last, Softmax) else list(self.children())[-1]
+
     def scores(self, x: Array) -> Array:
         """The class scores before softmax, (N, classes), in evaluation mode and without keeping anything.
 
-        They are what comes out at the end. Explanations begin at `score_layer`, which need not be the end: there a
-        class has a gradient where what comes out has none.
+        They are those of `prediction_layer`. Explanations begin at `score_layer`, which need not be that: there a class
+        has a gradient where what comes out has none.
         """
+        layer = self.prediction_layer
         with evaluating(self):
-            if isinstance(list(self.children().values())[-1], Softmax):
-                y = self.activations(x, [self.score_layer])[self.score_layer]
-            else:
+            if layer == list(self.children())[-1]:
                 y = self.forward(x, remember=None)
+            else:
+                y = self.activations(x, [layer])[layer]
         return y.reshape(x.shape[0], prod(y.shape[1:]))
 
     def predict(self, images: Array, *, top: int = 5) -> list[list[Prediction]]:
@@ -131,15 +148,17 @@ class Network(Sequential):
         return self.class_names[index] if index < len(self.class_names) else str(index)
 
     def class_index(self, target: int | str) -> int:
-        """A class by its number or its name. Raises MinicnnError with the nearest names."""
+        """A class by its number or its name; ImageNet's also by the WordNet id. Raises MinicnnError with the nearest
+        names."""
         count = self.output_shape(self.input_shape)[0]
-        if str(target) in self.class_names:
-            return self.class_names.index(str(target))
-        if str(target).lstrip("-").isdigit():
-            if 0 <= int(target) < count:
-                return int(target)
+        wanted = self.other_names.get(str(target), str(target))
+        if wanted in self.class_names:
+            return self.class_names.index(wanted)
+        if wanted.lstrip("-").isdigit():
+            if 0 <= int(wanted) < count:
+                return int(wanted)
             raise MinicnnError(f"class {target}: expected 0 to {count - 1}")
-        plain = [name.lower().replace("_", " ") for name in (str(target), *self.class_names)]
+        plain = [name.lower().replace("_", " ") for name in (wanted, *self.class_names)]
         named = [i for i, name in enumerate(plain[1:]) if name == plain[0]]
         if named:
             return named[0]
@@ -147,14 +166,26 @@ class Network(Sequential):
         raise MinicnnError(f"no class {target!r}{hint}")
 
     def prepare(self, picture: Image | Array) -> np.ndarray:
-        """A picture (Pillow, or an array (C, H, W) in [0, 1]) as this network's input: (1, C, H, W) float32 in [0, 1].
+        """A picture (Pillow, or an array (C, H, W) in [0, 1]) as this network's input: (1, C, H, W) in [0, 1], of the
+        parameters' dtype (what is finer than float32 is rounded to that first).
 
         Its short side is scaled to `resize` pixels (None: to the input's) and the middle is cut out; grey and colour
         are converted. Mean and scale are the network's own.
         """
         from .pictures import fit
 
-        return fit(picture, self.input_shape, resize=self.resize)[None]
+        dtype = next((p.value.dtype for p in self.parameters() if p.initialized), np.dtype(np.float32))
+        return fit(picture, self.input_shape, resize=self.resize)[None].astype(dtype, copy=False)
+
+    def check_picture(self, image: Array, what: str = "picture") -> None:
+        """Raise MinicnnError, which calls it `what`, when `image` is not one picture (1, C, H, W) of finite numbers."""
+        if getattr(image, "ndim", 0) != 4 or image.shape[0] != 1:
+            got = tuple(image.shape) if hasattr(image, "shape") else type(image).__name__
+            raise MinicnnError(f"expected one {what} (1, C, H, W), got {got}")
+        self._check_pictures(image, None)
+        bad = int(to_host((~get_array_module(image).isfinite(image)).sum()))
+        if bad:
+            raise MinicnnError(f"{what}: {bad} of {image.size} values are NaN or infinite")
 
     def _check_pictures(self, x: Array, remember: Remember) -> None:
         get_array_module(x)
@@ -167,8 +198,29 @@ class Network(Sequential):
         if x.dtype.kind != "f":
             raise MinicnnError(f"{self.name}: expected float32 pictures in [0, 1], got {x.dtype}")
 
+    @contextmanager
+    def _saying_the_size(self, x: Array) -> Iterator[None]:
+        """What a layer complains of within the block may come from pictures of another size than the network's."""
+        try:
+            yield
+        except MinicnnError as error:
+            got, wanted = ("×".join(map(str, shape)) for shape in (x.shape[1:], self.input_shape))
+            if got == wanted:
+                raise
+            raise MinicnnError(f"{self.name}: made for pictures of {wanted}, got {got}: {error}") from None
+
     def _check_names(self, names: Iterable[str]) -> None:
         known = [path for path, _ in self.layers()]
         for name in names:
             if name not in known and name != INPUT:
                 raise MinicnnError(f"{self.name} has no layer {name!r}{nearest(name, known)}")
+
+
+def _way_back(chain: Sequential) -> Iterator[tuple[str, Layer]]:
+    """The layers that a picture passes one after another, with their paths, from the last; of a Sequential those in
+    it."""
+    for name, layer in reversed(chain.children().items()):
+        if isinstance(layer, Sequential):
+            yield from ((f"{name}.{path}", inner) for path, inner in _way_back(layer))
+        else:
+            yield name, layer

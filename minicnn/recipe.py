@@ -36,7 +36,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
 class Recipe:
     """The settings of a training run; `optimizer`, `schedule` and `augment` name their parts and give their options.
 
-    `options` are those of the model, such as its dropout.
+    `options` are those of the model, such as its dropout; `adversarial`, unless it is empty, those of adversarial
+    training: {"method": "fgsm", "epsilon": 0.25, "share": 0.5}.
     """
 
     model: str
@@ -49,10 +50,11 @@ class Recipe:
     optimizer: Mapping[str, Any] = field(default_factory=lambda: {"name": "sgd", "lr": 0.05, "momentum": 0.9})
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"name": "constant"})
     augment: Sequence[Mapping[str, Any]] = ()
+    adversarial: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tables = {"options": Mapping, "optimizer": Mapping, "schedule": Mapping, "augment": Sequence}
-        kinds: dict[str, type] = {"model": str, "data": str, **tables}
+        tables = dict.fromkeys(("options", "optimizer", "schedule", "adversarial"), Mapping)
+        kinds: dict[str, type] = {"model": str, "data": str, **tables, "augment": Sequence}
         for name, kind in kinds.items():
             value = getattr(self, name)
             if not isinstance(value, kind) or (kind is Sequence and isinstance(value, str)):
@@ -69,8 +71,8 @@ class Recipe:
             raise MinicnnError("recipe: options.num_classes: the number of classes is the data set's")
 
     def settings(self) -> dict[str, Any]:
-        """As plain values, for run.json and the checkpoint."""
-        return dataclasses.asdict(self)
+        """As plain values, for run.json and the checkpoint: `adversarial` only where there is any."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value or name != "adversarial"}
 
     def make_optimizer(self, parameters: Sequence[Parameter]) -> Optimizer:
         """The optimizer it names. Raises MinicnnError for unknown names and options."""

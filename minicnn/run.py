@@ -32,8 +32,8 @@ from .files import make_folder, reason, sha256, write_bytes
 from .report import Section, write_index
 
 RECORD = "run.json"
-CHECKPOINT = "checkpoint.safetensors"  # of a training run
 EXIST = ("error", "overwrite", "resume")
+OBJECTS = ("settings", "inputs", "fingerprints", "files")  # in run.json
 
 
 class Run:
@@ -42,9 +42,11 @@ class Run:
     A run that ends with an error before it has made a file leaves the folder as it found it.
 
     `exist` says what to do about a run that is already in `folder`: "error" (a training run's choice), "overwrite" it
-    (a picture command's; never where a checkpoint lies, that is hours of work), or "resume", which starts afresh where
-    there is none and wants the same settings and seed where there is one. MinicnnError otherwise, and where `folder`
-    cannot be made or written to. `settings` holds plain values, paths, NumPy scalars and arrays, lists and dicts.
+    (a picture command's), or "resume", which starts afresh where there is none and wants the same settings and seed
+    where there is one. MinicnnError otherwise, and where `folder` cannot be made or written to. A run that says that it
+    is `resumable` is hours of work: only the same command overwrites it, once it is finished. Files of earlier runs
+    stay, and `files` in run.json says which are this one's. `settings` holds plain values, paths, NumPy scalars and
+    arrays, lists and dicts.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Run:
         settings: Mapping[str, Any],
         seed: int,
         exist: str = "error",
+        resumable: bool = False,
     ) -> None:
         if exist not in EXIST:
             raise MinicnnError(f"exist={exist!r}{nearest(exist, EXIST)}")
@@ -65,8 +68,10 @@ class Run:
             "command": command if isinstance(command, str) else list(command),
             "seed": seed,
             "settings": _plain(settings),
+            "resumable": resumable,
             "versions": versions(),
             "inputs": {},
+            "fingerprints": {},
             "files": {},
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "duration_seconds": 0.0,
@@ -74,13 +79,14 @@ class Run:
         self._reserved = {*self._record, "error"}
         self._before = 0.0  # seconds that earlier parts of a resumed run took
         self._made_something = False
-        self.resumed = _holds_run(self.folder) and exist == "resume"
-        if self.resumed:
-            self._take_up(read_run(self.folder))
-        elif exist != "resume":
-            _refuse_what_is_there(self.folder, exist)
         record = self.folder / RECORD
-        self._earlier = record.read_bytes() if record.is_file() else None  # of the run that was here before
+        old = read_run(self.folder) if record.exists() else None
+        self._earlier = None if old is None else record.read_bytes()
+        self.resumed = exist == "resume" and old is not None
+        if old is not None and self.resumed:
+            self._take_up(old)
+        elif old is not None:
+            self._refuse_to_overwrite(old, exist)
         make_folder(self.folder)
         self._write()
 
@@ -128,10 +134,20 @@ class Run:
         self._write()
         return digest
 
+    def identify(self, **digests: str) -> None:
+        """Records what stood behind the names in the settings: the fingerprint of pictures, the hash of weights.
+
+        Raises MinicnnError where a resumed run began with others.
+        """
+        for what, digest in digests.items():
+            if self._record["fingerprints"].setdefault(what, digest) != digest:
+                raise MinicnnError(f"{self.folder}: cannot resume: the {what} are not those that the run began with")
+        self._write()
+
     def record(self, name: str) -> Path:
         """Records the SHA-256 of a file of the run that was written by someone else, such as weights; its path."""
-        path = self.path(name)
-        self._record["files"][PurePath(name).as_posix()] = sha256(path)
+        path, key = self.path(name), PurePath(name).as_posix()
+        self._record["files"][key] = sha256(path)
         self._made_something = True
         self._write()
         return path
@@ -179,16 +195,25 @@ class Run:
         text = json.dumps(self._record, indent=2, ensure_ascii=False, allow_nan=False)
         write_bytes(self.folder / RECORD, text.encode() + b"\n")
 
+    def _refuse_to_overwrite(self, old: dict[str, Any], exist: str) -> None:
+        """Raises MinicnnError where an earlier run is to stay."""
+        command = old.get("command", "")
+        again = isinstance(command, list) and command[:3] == self._record["command"][:3]
+        if exist == "error" or (old.get("resumable") and not (again and old.get("status") == "finished")):
+            words = " ".join(map(str, command[:3])) if isinstance(command, list) else command
+            what, way = ("run that can be resumed", "resume it, or ") if old.get("resumable") else ("run", "")
+            raise MinicnnError(f"{self.folder}: already holds a {what} ({words}): {way}choose another folder")
+
     def _take_up(self, old: dict[str, Any]) -> None:
         """Goes on with what an earlier part of this run left in its record."""
-        now = {"seed": self._record["seed"], **self._record["settings"]}
-        then = {"seed": old.get("seed"), **old.get("settings", {})}
+        now = {**self._record["settings"], "seed": self._record["seed"]}
+        then = {**old.get("settings", {}), "seed": old.get("seed")}
         for key in {**now, **then}:
             if (key in now, now.get(key)) != (key in then, then.get(key)):
                 here, there = (repr(x[key]) if key in x else "nothing" for x in (now, then))
                 raise MinicnnError(f"{self.folder}: cannot resume with {key} = {here}, the run has {key} = {there}")
         self._before = float(old.get("duration_seconds", 0))
-        self._record.update({key: old[key] for key in ("inputs", "files", "started") if key in old})
+        self._record.update({key: old[key] for key in (*OBJECTS, "started") if key in old})
 
 
 def read_run(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -202,8 +227,10 @@ def read_run(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise MinicnnError(f"{path}: cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise MinicnnError(f"{path}: damaged: {error}") from error
-    if not isinstance(record, dict):
-        raise MinicnnError(f"{path}: damaged: expected an object, got {type(record).__name__}")
+    parts = {key: record.get(key, {}) for key in OBJECTS} if isinstance(record, dict) else {RECORD: record}
+    for key, part in parts.items():
+        if not isinstance(part, dict):
+            raise MinicnnError(f"{path}: damaged: {key}: expected an object, got {type(part).__name__}")
     return record
 
 
@@ -220,17 +247,6 @@ def versions() -> dict[str, str]:
         "pillow": pillow,
         "platform": platform.platform(),
     }
-
-
-def _holds_run(folder: Path) -> bool:
-    return (folder / RECORD).exists()
-
-
-def _refuse_what_is_there(folder: Path, exist: str) -> None:
-    if (folder / CHECKPOINT).exists():
-        raise MinicnnError(f"{folder}: holds a training run ({CHECKPOINT}): resume it, or choose another folder")
-    if exist == "error" and _holds_run(folder):
-        raise MinicnnError(f"{folder}: already holds a run ({RECORD}): resume it, or choose another folder")
 
 
 def _plain(value: Any) -> Any:

@@ -32,9 +32,9 @@ def imagenet_network(
 ) -> Network:
     """A network for pictures of size×size, cut from the middle of a short side of 256 as these networks are tested.
 
-    With 1000 classes they are ImageNet's.
+    With 1000 classes they are ImageNet's, and are found by their WordNet ids too.
     """
-    return Network(
+    net = Network(
         layers,
         name=name,
         input_shape=(3, size, size),
@@ -42,3 +42,5 @@ def imagenet_network(
         resize=256,
         **options,
     )
+    net.other_names = NAMES
+    return net

@@ -69,6 +69,9 @@ GROUPS: dict[str, tuple[str, dict[str, tuple[str, str]]]] = {
         {
             "visualize": ("minicnn.experiments.visualize", "The picture that a class, or a unit, likes best."),
             "fool": ("minicnn.experiments.fool", "Change a picture a little until the network sees another class."),
+            "invert": ("minicnn.experiments.invert", "The picture that a layer's activations still tell of."),
+            "dream": ("minicnn.experiments.dream", "What a network dreams of a photo."),
+            "style": ("minicnn.experiments.style", "Paint what one picture shows as another one is painted."),
         },
     ),
     "weights": (

@@ -15,7 +15,9 @@ Weights = Annotated[
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same pictures.")]
 Photo = Annotated[Path, typer.Argument(help="A picture file.")]
-Target = Annotated[str | None, typer.Option("--target", "-t", help="Class, name or number (default: the predicted).")]
+Target = Annotated[
+    str | None, typer.Option("--target", "-t", help="Class: name, number or WordNet id (default: the predicted).")
+]
 LayerName = Annotated[str | None, typer.Option("--layer", "-l", help="A layer (`minicnn summary MODEL` lists them).")]
 Unit = Annotated[
     str | None, typer.Option("--unit", help="A unit of the layer: 12, or channel,row,column (default: the strongest).")

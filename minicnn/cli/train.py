@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -16,17 +18,18 @@ from ..checkpoint import Checkpointer, RunState
 from ..curves import compared_curves, training_curves
 from ..data import Batches, Dataset, from_config
 from ..data import load as load_data
+from ..experiments.adversarial import Adversarial
 from ..layers import Layer
 from ..losses import SoftmaxCrossEntropy
 from ..recipe import Recipe, load_recipes, parse_setting
-from ..run import CHECKPOINT, Run
+from ..run import Run
 from ..schedules import from_config as make_schedule
-from ..training import Evaluate, train
+from ..training import Callback, Data, Evaluate, train
 from ..weights import save_weights
 from .options import Device
 from .progress import Progress, ShowTraining, counted, loading
 
-LOG = "log.txt"
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.txt"
 MEMORY = 1 << 30  # bytes of pictures that are decoded before the training begins
 RECIPES = Path(experiments.__path__[0]) / "recipes"
 
@@ -38,6 +41,10 @@ def command(
     epochs: Annotated[int | None, typer.Option("--epochs", help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Instead of the recipe's.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Another data set, or a folder of pictures.")] = None,
+    adversarial: Annotated[
+        bool,
+        typer.Option("--adversarial", help="Fool half of each batch, by FGSM unless the recipe says otherwise."),
+    ] = False,
     device: Device = "cpu",
     settings: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, such as optimizer.lr=0.1.")] = None,
 ) -> None:
@@ -50,12 +57,13 @@ def command(
     chosen = dict(parse_setting(text) for text in settings or [])
     chosen |= {k: v for k, v in {"epochs": epochs, "seed": seed, "data": data}.items() if v is not None}
     plans = load_recipes(recipe, RECIPES, chosen)
+    if adversarial:
+        plans = [replace(plan, adversarial=plan.adversarial or {"method": "fgsm"}) for plan in plans]
     folder = out or Path("runs") / Path(recipe).stem
     for plan in plans:  # before the first of them is trained for hours
         models.architecture(plan.model, **plan.options)
     if len(plans) == 1:
-        accuracy = run_recipe(plans[0], folder, device, resume)[-1]["test_accuracy"]
-        print(f"test accuracy {100 * accuracy:.2f} % · weights, curves and log in {folder}")
+        print(f"{accuracies(run_recipe(plans[0], folder, device, resume)[-1])} · weights, curves and log in {folder}")
     else:
         compare(plans, folder, device, resume)
 
@@ -70,8 +78,7 @@ def run_recipe(plan: Recipe, folder: Path, device: str, resume: bool) -> History
         "train_set": training.batches.dataset.fingerprint(),
         "test_set": training.tests.dataset.fingerprint(),
     }
-    command = ["minicnn", *sys.argv[1:]]
-    with Run(folder, command=command, settings=decides, seed=plan.seed, exist="resume" if resume else "error") as run:
+    with training_run(folder, decides, plan.seed, resume) as run:
         run.note(device=device)
         state = training.run(run)
         final = state.history[-1]
@@ -86,16 +93,20 @@ def run_recipe(plan: Recipe, folder: Path, device: str, resume: bool) -> History
 def compare(plans: list[Recipe], folder: Path, device: str, resume: bool) -> None:
     """Train the models one after the other, each in folder/MODEL; their curves in one figure, drawn anew after each."""
     settings = plans[0].settings() | {"model": [plan.model for plan in plans]}
-    command = ["minicnn", *sys.argv[1:]]
-    exist = "resume" if resume else "error"
     histories: dict[str, History] = {}
-    with Run(folder, command=command, settings=settings, seed=plans[0].seed, exist=exist) as run:
+    with training_run(folder, settings, plans[0].seed, resume) as run:
         for plan in plans:
             histories[plan.model] = run_recipe(plan, folder / plan.model, device, resume)  # a finished one just ends
             run.save("curves.png", compared_curves(histories))
         run.finish(test_accuracy={name: history[-1]["test_accuracy"] for name, history in histories.items()})
     errors = ", ".join(f"{name} {100 - 100 * h[-1]['test_accuracy']:.2f} %" for name, h in histories.items())
     print(f"test errors: {errors} · curves in {folder / 'curves.png'}, each run in a folder beside it")
+
+
+def training_run(folder: Path, settings: dict[str, Any], seed: int, resume: bool) -> Run:
+    """The folder, which no other run may take."""
+    command, exist = ["minicnn", *sys.argv[1:]], "resume" if resume else "error"
+    return Run(folder, command=command, settings=settings, seed=seed, exist=exist, resumable=True)
 
 
 class Training:
@@ -123,6 +134,13 @@ class Training:
         augment = from_config(plan.augment) if plan.augment else None
         self.batches = Batches(train_set, plan.batch_size, seed=plan.seed, augment=augment, drop_last=True)
         self.tests = Batches(test_set, 250, shuffle=False)
+        self.measures: list[Callback] = [Evaluate(self.tests)]
+        self.lessons: Data = self.batches
+        if plan.adversarial:
+            how = {"seed": plan.seed, **plan.adversarial}
+            self.lessons = Adversarial(self.batches, self.net, **how)
+            self.measures.append(Evaluate(Adversarial(self.tests, self.net, **how | {"share": 1}), "fooled"))
+            print(f"adversarial training: {self.lessons}")
 
     def run(self, run: Run) -> RunState:
         """Train, with the checkpoint and the log in the run's folder."""
@@ -135,10 +153,10 @@ class Training:
                 self.net,
                 self.loss,
                 self.optimizer,
-                self.batches,
+                self.lessons,
                 epochs=plan.epochs,
                 schedule=self.schedule,
-                callbacks=[Evaluate(self.tests), log],
+                callbacks=[*self.measures, log],
                 checkpointer=Checkpointer(run.path(CHECKPOINT), settings=plan.settings()),
             )
 
@@ -150,6 +168,12 @@ def decoded(dataset: Dataset) -> Dataset:
         return dataset
     print(f"{dataset.name}: decoding {counted(len(dataset), 'picture')}, {size / 1e6:.0f} MB")
     return dataset.in_memory()
+
+
+def accuracies(last: Mapping[str, float]) -> str:
+    """What an epoch's figures say of the test pictures: as they are, and fooled where that was measured."""
+    fooled = f", fooled {100 * last['fooled_accuracy']:.2f} %" if "fooled_accuracy" in last else ""
+    return f"test accuracy {100 * last['test_accuracy']:.2f} %{fooled}"
 
 
 class Log(ShowTraining):
@@ -170,7 +194,7 @@ class Log(ShowTraining):
         last = state.history[-1]
         line = (
             f"epoch {state.epoch:3d}/{self.epochs}  train loss {last['train_loss']:.4f}"
-            f"  test loss {last['test_loss']:.4f}  test accuracy {100 * last['test_accuracy']:.2f} %"
+            f"  test loss {last['test_loss']:.4f}  {accuracies(last)}"
             f"  {time.monotonic() - self.start:6.0f} s"
         )
         self.bar.print(line)

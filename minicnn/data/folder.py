@@ -19,6 +19,7 @@ from ..errors import MinicnnError, nearest
 from ..files import reason
 from ..pictures import cut, load_picture
 from .dataset import Dataset, Indices
+from .places import Progress
 
 # Of pictures.FORMATS. Files with other names are passed over: notes, thumbnails' data bases, lists of licences.
 SUFFIXES = (
@@ -57,14 +58,28 @@ class PictureFiles:
         """The pictures at a slice or an array of indices, uint8 (n, C, H, W)."""
         paths = self.paths[indices]
         images = np.empty((len(paths), *self.image_shape), np.uint8)
-        channels, height, width = self.image_shape
         for image, path in zip(images, paths, strict=True):
-            picture = load_picture(path, mode=MODES[channels])
-            try:
-                image[:] = _planes(cut(picture, height, width, resize=self.resize))
-            except MinicnnError as error:
-                raise MinicnnError(f"{path}: {error}") from None
+            image[:] = self._decoded(path)
         return images
+
+    def _decoded(self, path: Path) -> np.ndarray:
+        channels, height, width = self.image_shape
+        picture = load_picture(path, mode=MODES[channels])
+        try:
+            return _planes(cut(picture, height, width, resize=self.resize))
+        except MinicnnError as error:
+            raise MinicnnError(f"{path}: {error}") from None
+
+    def unreadable(self, progress: Progress = lambda what, done, total: None) -> dict[int, str]:
+        """The numbers of the pictures that indexing would fail on, and why. Each picture is decoded once."""
+        found = {}
+        for number, path in enumerate(self.paths):
+            try:
+                self._decoded(path)
+            except MinicnnError as error:
+                found[number] = str(error)
+            progress("looking for damaged pictures", number + 1, len(self.paths))
+        return found
 
     def subset(self, indices: Indices) -> PictureFiles:
         """The chosen files."""

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from minicnn import experiments
 from minicnn.errors import MinicnnError
 from minicnn.experiments.attribution import (
     Attribution,
@@ -17,9 +18,13 @@ from minicnn.experiments.attribution import (
     find_target,
     gradient_of,
     methods,
+    per_cent,
     values_of,
 )
 from minicnn.experiments.common import pictures_at_once
+from minicnn.experiments.guided import InColours
+from minicnn.experiments.integrated_gradients import integrated_gradients
+from minicnn.experiments.saliency import saliency
 from minicnn.layers import Flatten, Linear, Softmax
 from minicnn.models import build
 from minicnn.network import Network
@@ -79,6 +84,10 @@ def test_a_layer_without_places_has_units(small, image):
         ({"target": 1, "layer": "conv2"}, "not both"),
         ({"target": 3}, "class 3: expected 0 to 2"),
         ({"target": "cats"}, "did you mean 'cat'"),
+        ({"target": True}, "no class True; there is: cat, dog, eel"),
+        ({"target": Target("fc3", (3,), "a class")}, "fc3: unit 3: expected 0 to 2"),
+        ({"target": Target("fc3", (-1,), "a class")}, "fc3: unit -1: expected 0 to 2"),
+        ({"layer": "conv2", "unit": (1.5,)}, "conv2: unit \\(1.5,\\): expected a number"),
     ],
 )
 def test_what_there_is_not_is_refused_with_what_there_is(small, image, options, text):
@@ -140,15 +149,26 @@ def test_baselines_are_colours_or_pictures(small, image):
     np.testing.assert_allclose(mean[0, :, 5, 7], (0.5, 0.4, 0.3))
     assert mean.shape == image.shape and mean.dtype == image.dtype
     assert baseline_for(small, image, image[:, :, ::-1])[0, 0, 0, 0] == image[0, 0, -1, 0]
+    for number in (0.25, np.float32(0.25), 1):
+        assert (baseline_for(small, image, number) == number).all()
+    assert baseline_for(small, image, 0).dtype == image.dtype
 
 
-def test_a_baseline_of_the_wrong_shape_is_refused(small, image):
-    with pytest.raises(
-        MinicnnError, match=r"baseline: expected the picture's shape \(1, 3, 12, 12\), got \(1, 3, 6, 12\)"
-    ):
-        baseline_for(small, image, image[:, :, ::2])
-    with pytest.raises(MinicnnError, match="baseline 'gray'; did you mean 'grey'"):
-        baseline_for(small, image, "gray")
+@pytest.mark.parametrize(
+    ("baseline", "text"),
+    [
+        (np.zeros((1, 3, 6, 12)), r"baseline of shape \(1, 3, 6, 12\): expected .* or a picture \(1, 3, 12, 12\)"),
+        ("gray", "baseline 'gray'; did you mean 'grey'"),
+        (None, "baseline None: expected mean, grey, black, white, a number or a picture .*; the default is black"),
+        (True, "baseline True: expected"),
+        ([0.5], r"baseline \[0.5\]: expected"),
+        (float("nan"), "baseline: 432 of 432 values are NaN or infinite"),
+        (np.full((1, 3, 12, 12), np.inf), "baseline: 432 of 432 values are NaN or infinite"),
+    ],
+)
+def test_what_is_no_baseline_is_refused(small, image, baseline, text):
+    with pytest.raises(MinicnnError, match=text):
+        baseline_for(small, image, baseline)
 
 
 def found(signed: bool, **completeness: float) -> Attribution:
@@ -187,7 +207,7 @@ def test_the_figure_is_the_same_in_a_file(tmp_path):
 def test_the_legend_says_how_well_the_values_add_up():
     assert found(signed=True).completeness() == ""
     said = found(signed=True, delta=-0.02, change=4.0).legends()[0][1]
-    assert said == "what it is; they add up to F(x) − F(x′) = 4 but for -0.02 (0.5 %)"
+    assert said == "what it is; the values add up to F(x) − F(x′) = 4 but for -0.02 (0.5 %)"
     assert "(" not in found(signed=True, delta=0.1, change=0.0).completeness().replace("F(x", "")
 
 
@@ -195,8 +215,26 @@ def test_a_map_that_is_zero_is_said_to_be():
     """By the deconvnet's rule nothing at all may arrive at the picture."""
     target = Target("fc3", (1,), "dog")
     nothing = Attribution("deconvnet", target, np.zeros((1, 9, 9)), np.zeros((9, 9)), True, np.zeros((1, 9, 9)), "what")
-    assert nothing.legends() == [(0, "what; it is 0 at every pixel", True)]
+    assert nothing.legends() == [(0, "what; the map is 0 at every pixel", True)]
     assert nothing.figure().width > 300
+
+
+def test_nothing_is_drawn_of_a_map_that_is_zero_but_the_map():
+    black = np.zeros((3, 9, 9))
+    nothing = InColours("deconvnet", Target("fc3", (1,), "dog"), black, black[0], True, black, "")
+    assert [name for name, _ in nothing.panels("seen as dog")] == ["seen as dog", "deconvnet for dog"]
+
+
+@pytest.mark.parametrize(("share", "text"), [(-0.00364, "0.364 %"), (1.5, "150 %"), (-3e-8, "< 0.01 %")])
+def test_shares_are_written_as_people_read_them(share, text):
+    assert per_cent(share) == text
+
+
+def test_a_legend_says_what_is_explained(small, image):
+    assert "F, the score of dog," in saliency(small, image, "dog").meaning
+    assert "F, conv2: channel 1 at 2, 3," in saliency(small, image, layer="conv2", unit="1,2,3").meaning
+    for baseline, called in (("black", "from black (x′) to"), (0.5, "from 0.5 (x′) to"), (0 * image, "from x′ to")):
+        assert called in integrated_gradients(small, image, nodes=1, tolerance=None, baseline=baseline).meaning
 
 
 def test_a_result_can_be_shown(monkeypatch):
@@ -218,6 +256,28 @@ def test_every_method_explains_a_class_and_a_unit(small, image, name):
         np.testing.assert_array_equal(again.map, result.map)
         if result.delta is not None:
             assert result.delta == pytest.approx(result.values.sum() - result.change, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", [*methods(), "segment", "compare", "guided_gradcam"])
+def test_a_picture_with_a_nan_is_refused_by_every_method(small, image, name):
+    image[0, 1, 2, 3] = np.nan
+    with pytest.raises(MinicnnError, match="picture: 1 of 432 values are NaN or infinite"):
+        getattr(experiments, name)(small, image)
+
+
+@pytest.mark.parametrize("name", methods())
+def test_a_softmax_at_the_end_changes_no_explanation(small, image, name):
+    ending = Network({**small.children(), "softmax": Softmax()}, input_shape=(3, 12, 12), class_names=small.class_names)
+    found, expected = (methods()[name](net.eval(), image) for net in (ending, small))
+    assert found.target == expected.target
+    np.testing.assert_array_equal(found.map, expected.map)
+
+
+@pytest.mark.parametrize("name", methods())
+def test_the_map_has_the_precision_of_the_network(small, image, name):
+    small.to(dtype=np.float64)
+    result = methods()[name](small, image.astype(np.float64))
+    assert result.map.dtype == result.values.dtype == np.float64
 
 
 def test_a_network_that_subtracts_no_mean_hides_with_black_by_default():

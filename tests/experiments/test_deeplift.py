@@ -366,7 +366,7 @@ def test_a_layer_without_a_rule_is_refused_by_its_name(small, image):
     [
         ({"rule": "rescaled"}, "rule 'rescaled'; did you mean 'rescale'"),
         ({"baseline": "blakc"}, "baseline 'blakc'; did you mean 'black'"),
-        ({"baseline": np.zeros((1, 3, 9, 9), np.float32)}, r"baseline: expected the picture's shape \(1, 3, 12, 12\)"),
+        ({"baseline": np.zeros((1, 3, 9, 9), np.float32)}, r"baseline of shape \(1, 3, 9, 9\): expected"),
         ({"layer": "conv3"}, "no layer 'conv3'; did you mean 'conv"),
         ({"target": 3}, "class 3: expected 0 to 2"),
     ],
@@ -381,7 +381,7 @@ def test_the_command_says_how_well_it_adds_up(minicnn, photo, tmp_path, rule):
     out = tmp_path / "out"
     status, printed, _ = minicnn("explain", "deeplift", photo, "--target", "7", "--rule", rule, "--out", out)
     assert status == 0
-    assert f"DeepLIFT ({rule}) for 7 is in {out / 'deeplift.png'}; they add up to F(x) − F(x′) = " in printed
+    assert f"DeepLIFT ({rule}) for 7 is in {out / 'deeplift.png'}; the values add up to F(x) − F(x′) = " in printed
     assert load_picture(out / "deeplift.png").width > 300
     record = json.loads((out / "run.json").read_text())
     assert abs(record["delta"]) <= 1e-5 * abs(record["change"]) and record["settings"]["rule"] == rule

@@ -7,11 +7,11 @@ import pytest
 
 from minicnn.data import Dataset, load
 from minicnn.errors import MinicnnError
-from minicnn.experiments.collection import features_of
+from minicnn.experiments.collection import chosen, features_of, pictures_of
 from minicnn.experiments.embedding import (
+    LEAST_STEPS,
     NAMED,
     agreement,
-    chosen,
     class_colours,
     draw_grid,
     draw_scatter,
@@ -35,14 +35,14 @@ def coloured(count, classes):
 
 def test_groups_stay_together(groups):
     vectors, labels = groups
-    found = embedding(vectors, perplexity=10, steps=300)
+    found = embedding(vectors, perplexity=10, steps=500)
     assert found.pca.shape == found.tsne.shape == (60, 2)
     assert agreement(found.pca, labels) == agreement(found.tsne, labels) == 1
 
 
 def test_pca_is_the_projection_on_the_first_singular_vectors(groups):
     vectors, _ = groups
-    found = embedding(vectors, perplexity=5, steps=250)
+    found = embedding(vectors, perplexity=5, steps=500)
     centred = vectors - vectors.mean(axis=0)
     _, s, Vt = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(np.abs(found.pca), np.abs(centred @ Vt[:2].T), atol=1e-8)
@@ -50,12 +50,12 @@ def test_pca_is_the_projection_on_the_first_singular_vectors(groups):
 
 
 def test_the_same_seed_gives_the_same_places(groups):
-    one, two = (embedding(groups[0], perplexity=5, steps=250, seed=3) for _ in range(2))
+    one, two = (embedding(groups[0], perplexity=5, steps=500, seed=3) for _ in range(2))
     np.testing.assert_array_equal(one.tsne, two.tsne)
 
 
 def test_vectors_of_one_number_are_taken():
-    assert embedding(np.arange(40.0)[:, None], perplexity=5, steps=250).pca.shape == (40, 2)
+    assert embedding(np.arange(40.0)[:, None], perplexity=5, steps=500).pca.shape == (40, 2)
 
 
 def test_what_cannot_be_embedded_is_refused(groups):
@@ -63,10 +63,47 @@ def test_what_cannot_be_embedded_is_refused(groups):
     for perplexity in (60, 100, 0, float("nan")):
         with pytest.raises(MinicnnError, match="perplexity"):
             embedding(vectors, perplexity=perplexity)
-    with pytest.raises(MinicnnError, match="steps 10"):
-        embedding(vectors, perplexity=5, steps=10)
+    with pytest.raises(MinicnnError, match="steps 499: expected 500 or more"):
+        embedding(vectors, perplexity=5, steps=499)
     with pytest.raises(MinicnnError, match="relu9: has the same values for all pictures"):
         embedding(np.ones((60, 4)), "relu9", perplexity=5)
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        np.arange(60.0),
+        np.zeros((60, 2, 2)),
+        np.zeros((60, 0)),
+        np.zeros((1, 4)),
+        np.full((60, 4), np.nan),
+        [[1.0], [2]],
+    ],
+)
+def test_what_is_no_vectors_is_one_clear_error(vectors):
+    labels = np.zeros(len(vectors), np.int64)
+    for function in (embedding, lambda v: agreement(v, labels)):
+        with pytest.raises(MinicnnError, match=r"expected \(N, D\)|expected finite"):
+            function(vectors)
+    with pytest.raises(MinicnnError, match=r"labels of \(3,\): expected \(5,\)"):
+        agreement(np.eye(5), labels[:3] if len(labels) > 3 else np.zeros(3))
+    with pytest.raises(MinicnnError, match=r"places \(60, 3\): expected \(N, 2\)"):
+        on_a_grid(np.zeros((60, 3)))
+
+
+def test_at_the_least_steps_groups_are_no_clump(groups):
+    assert np.ptp(embedding(groups[0], perplexity=10, steps=LEAST_STEPS).tsne) > 10
+
+
+def test_of_a_sample_only_the_pictures_drawn_are_decoded(tmp_path, capsys):
+    for i, pixels in enumerate(np.random.default_rng(4).random((9, 3, 30, 28), np.float32)):
+        save_png(tmp_path / f"noise {i}.png", to_picture(pixels))
+    (tmp_path / "noise 3.png").write_bytes(b"no picture")
+    whole = pictures_of(str(tmp_path), shape=(3, 8, 8))
+    assert len(whole) == 8 and capsys.readouterr().out.count("noise 3.png") == 1
+    seeds = {seed: len(pictures_of(str(tmp_path), shape=(3, 8, 8), count=4, seed=seed)) for seed in range(6)}
+    assert set(seeds.values()) == {3, 4}  # where the damaged one is drawn it is missing
+    assert capsys.readouterr().out.count("left out 1 picture") == list(seeds.values()).count(3)
 
 
 def test_each_picture_gets_a_cell_of_its_own_near_its_place():
@@ -119,15 +156,15 @@ def test_a_sample_is_drawn_by_the_seed():
 
 
 def test_the_scatter_is_the_same_each_time(groups):
-    found = embedding(groups[0], perplexity=5, steps=250)
+    found = embedding(groups[0], perplexity=5, steps=500)
     one, two = (draw_scatter(found, coloured(60, 3)) for _ in range(2))
     assert one.tobytes() == two.tobytes()
 
 
-@pytest.mark.parametrize("what", [("--pixels",), ("--model", "lenet5"), ("--model", "lenet5", "--layer", "relu1")])
+@pytest.mark.parametrize("what", [(), ("--model", "lenet5"), ("--model", "lenet5", "--layer", "relu1")])
 def test_the_command_draws_a_scatter_and_a_grid(minicnn, tmp_path, what):
     out = tmp_path / "out"
-    command = ("look", "embedding", "--data", "digits", *what, "-n", "60", "--steps", "250", "--out", out)
+    command = ("look", "embedding", "--data", "digits", *what, "-n", "60", "--steps", "500", "--out", out)
     status, printed, _ = minicnn(*command)
     assert status == 0 and "60 pictures" in printed and "of the same class" in printed
     assert load_picture(out / "scatter.png").width > 1000 and load_picture(out / "grid.png").width > 200
@@ -138,17 +175,18 @@ def test_pictures_without_classes_are_taken(minicnn, tmp_path):
     (tmp_path / "loose").mkdir()
     for i, pixels in enumerate(np.random.default_rng(4).random((9, 3, 30, 28), np.float32)):
         save_png(tmp_path / "loose" / f"noise {i}.png", to_picture(pixels))
-    command = ("look", "embedding", "--data", tmp_path / "loose", "--pixels", "--perplexity", "3", "--steps", "250")
+    command = ("look", "embedding", "--data", tmp_path / "loose", "--perplexity", "3", "--steps", "500")
     status, printed, _ = minicnn(*command, "--out", tmp_path / "out")
     assert status == 0 and "of the same class" not in printed
 
 
-def test_bad_input_is_one_line_each(refused, tmp_path):
+def test_bad_input_is_one_line_each(minicnn, refused, tmp_path):
     look, out = ("look", "embedding", "--data"), ("--out", tmp_path / "out")
-    assert "expected --model" in refused(*look, "digits", *out)
-    assert "expected --model" in refused(*look, "digits", "--pixels", "--model", "lenet5", "--layer", "relu1", *out)
+    for option in ("--layer", "--weights"):
+        assert f"{option}: of which network" in refused(*look, "digits", option, "relu1", *out)
+    assert minicnn(*look, "digits", "--steps", "499", *out)[0] == 2
     assert "did you mean 'relu1'" in refused(*look, "digits", "--model", "lenet5", "--layer", "rel1", *out)
-    assert "perplexity 30" in refused(*look, "digits", "--pixels", "-n", "20", *out)
+    assert "perplexity 30" in refused(*look, "digits", "-n", "20", *out)
     (tmp_path / "empty").mkdir()
-    assert "no pictures in it" in refused(*look, tmp_path / "empty", "--pixels", *out)
+    assert "no pictures in it" in refused(*look, tmp_path / "empty", *out)
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,8 @@ from PIL import Image
 
 from minicnn.data import load as load_data
 from minicnn.errors import MinicnnError
-from minicnn.experiments.fool import Goal, fool, magnification, rounded
+from minicnn.experiments.attacks import deepfool
+from minicnn.experiments.fool import METHODS, Goal, attack, beyond, fool, magnification, rounded
 from minicnn.image import Interrupted, Step
 from minicnn.models import load
 from minicnn.network import Network
@@ -149,6 +150,46 @@ def test_bad_settings_are_refused(lenet, digits, options, message):
         fool(lenet, digits[7:8], options.pop("target", 3), **options)
 
 
+def test_without_a_target_any_other_class_will_do(lenet, digits):
+    result = fool(lenet, digits[4:5])
+    assert result.fooled and result.seen == 4 != result.target
+    assert lenet.predict(result.image)[0][0].class_index == result.target
+    assert result.l2 < fool(lenet, digits[4:5], 0).l2
+
+
+def test_ctrl_c_between_the_climbs_keeps_a_picture_too(lenet, digits, monkeypatch):
+    module = sys.modules["minicnn.experiments.fool"]
+
+    def interrupt(goal, far):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.Goal, "smallest", interrupt)
+    with pytest.raises(Interrupted) as stop:
+        fool(lenet, digits[7:8], 3)
+    assert lenet.predict(stop.value.result.image)[0][0].class_index == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [*((method, None) for method in METHODS), ("iterative", 9), ("bim", 9), ("pgd", 9)]
+)
+def test_every_method_gives_a_rounded_picture_that_fools(lenet, digits, method, target):
+    goal, settings = Goal(lenet, digits[4:5], target), dict(METHODS[method])
+    settings.pop("confidence", None)
+    if "epsilon" in settings:
+        settings["epsilon"] = 64 / 255
+    image, steps = attack(goal, method, **settings)
+    assert goal.reached(image) and 1 <= steps <= settings.get("steps", 1)
+    np.testing.assert_array_equal(image, rounded(image))
+    if "epsilon" in settings:
+        assert abs(image - digits[4:5]).max() == pytest.approx(64 / 255, abs=1e-6)
+
+
+def test_what_rounding_takes_from_deepfool_is_made_up_for(lenet, digits):
+    goal = Goal(lenet, digits[4:5])
+    near = digits[4:5] + (deepfool(lenet, digits[4:5]) - digits[4:5]) / 3  # that far it fools nobody
+    assert not goal.reached(rounded(near)) and goal.reached(beyond(goal, near))
+
+
 def test_several_pictures_at_once_are_refused(lenet, digits):
     with pytest.raises(MinicnnError, match=r"one picture \(1, C, H, W\), got \(10, 1, 28, 28\)"):
         fool(lenet, digits, 3)
@@ -176,11 +217,34 @@ def test_the_command_writes_the_picture_the_figure_and_the_numbers(minicnn, seve
     assert best.name == "3" and best.probability == pytest.approx(record["probability"], rel=1e-4)
 
 
-def test_the_same_command_gives_the_same_files(minicnn, seven, tmp_path):
-    for name in ("a", "b"):
-        assert minicnn("make", "fool", seven, "-t", 9, "--confidence", 0.8, "--out", tmp_path / name)[0] == 0
-    for name in ("fooled.png", "fool.png"):
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["-t", 9, "--confidence", 0.8], ("fooled.png", "fool.png")),
+        (["--method", "pgd", "--norm", "l2", "--slice"], ("fooled.png", "fool.png", "slice.png")),
+    ],
+)
+def test_the_same_command_gives_the_same_files(minicnn, seven, tmp_path, options, names):
+    for folder in ("a", "b"):
+        assert minicnn("make", "fool", seven, *options, "--out", tmp_path / folder)[0] == 0
+    for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert set(json.loads((tmp_path / "a/run.json").read_text())["files"]) == set(names)
+
+
+def test_a_quarter_is_rounded_down_to_whole_levels_of_the_file(minicnn, seven, tmp_path):
+    out = tmp_path / "out"
+    assert minicnn("make", "fool", seven, "--method", "fgsm", "--out", out)[0] == 0
+    record = json.loads((out / "run.json").read_text())
+    assert record["epsilon"] == 63 / 255 and record["linf"] == pytest.approx(63 / 255, abs=1e-6)
+    assert record["settings"]["norm"] == "linf" and record["steps"] == 1
+
+
+def test_the_change_of_pgd_stays_within_epsilon_as_a_file(minicnn, seven, tmp_path):
+    out = tmp_path / "out"
+    assert minicnn("make", "fool", seven, "--method", "pgd", "--epsilon", "40/255", "-t", 3, "--out", out)[0] == 0
+    before, after = (load("lenet5").prepare(load_picture(path, mode="L")) for path in (seven, out / "fooled.png"))
+    assert abs(after - before).max() == pytest.approx(40 / 255, abs=1e-6)
 
 
 def test_what_is_not_fooled_ends_with_status_2_and_is_kept(refused, seven, tmp_path):
@@ -194,6 +258,16 @@ def test_what_is_not_fooled_ends_with_status_2_and_is_kept(refused, seven, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--method", "fgms"], "method 'fgms'; did you mean 'fgsm'"),
+        (["--epsilon", "0.1"], "--epsilon: no setting of --method iterative, but of fgsm, bim, pgd"),
+        (["--method", "fgsm", "--steps", 3], "--steps: no setting of --method fgsm, but of iterative, bim, pgd"),
+        (["--method", "deepfool", "--norm", "l2"], "--norm: no setting of --method deepfool"),
+        (["--method", "deepfool", "--target", 3], "deepfool goes to the nearest class: no --target"),
+        (["--method", "pgd", "--epsilon", "8"], "epsilon 8: expected more than 0 to 1, pixels"),
+        (["--method", "pgd", "--epsilon", "a/b"], "epsilon a/b: expected more than 0"),
+        (["--method", "bim", "--epsilon", "0.001"], "epsilon 0.001: expected at least 1/255"),
+        (["--method", "bim", "--norm", "l1"], "norm 'l1'; did you mean 'l2'"),
+        (["--method", "bim", "--step", "0"], "expected more than 0"),
         (["--target", 7], "target 7: the picture is seen as 7"),
         (["--target", "eleven"], "class 'eleven'"),
         (["--target", 3, "--steps", -1], "-1 steps: expected 1 or more"),

@@ -27,7 +27,7 @@ from minicnn.weights import save_weights
 def quick(monkeypatch):
     """Curves of few steps, and a short t-SNE."""
     monkeypatch.setattr(gallery_page, "compare", partial(compare, steps=2))
-    monkeypatch.setattr(gallery_page, "embedding", partial(embedding, steps=250, perplexity=3))
+    monkeypatch.setattr(gallery_page, "embedding", partial(embedding, steps=500, perplexity=3))
 
 
 @pytest.fixture

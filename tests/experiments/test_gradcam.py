@@ -126,6 +126,14 @@ def test_enlarging_keeps_a_constant_map_and_its_sides():
     np.testing.assert_allclose(ramp[0], [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1])
 
 
+@pytest.mark.parametrize("size", [(12, 20), (13, 13), (5, 3)])
+def test_a_map_is_enlarged_as_by_torch(torch, size):
+    coarse = np.random.default_rng(0).random((6, 7))
+    expected = torch.nn.functional.interpolate(torch.tensor(coarse)[None, None], size, mode="bilinear")[0, 0]
+    np.testing.assert_allclose(enlarged(coarse, size), expected, rtol=1e-13)
+    assert enlarged(coarse.astype(np.float32), size).dtype == np.float32
+
+
 def test_the_same_map_on_every_device(small, image, on):
     expected = gradcam(small, image).map
     on.place(small)

@@ -113,7 +113,7 @@ def test_a_picture_is_explained_from_another(small, image):
         ({"nodes": 10_000}, "nodes 10000: expected 1 to 1000"),
         ({"tolerance": 0.0}, "tolerance 0.0: expected a share"),
         ({"baseline": "gray"}, "baseline 'gray'; did you mean 'grey'"),
-        ({"baseline": np.zeros((1, 3, 9, 9), np.float32)}, r"baseline: expected the picture's shape \(1, 3, 12, 12\)"),
+        ({"baseline": np.zeros((1, 3, 9, 9), np.float32)}, r"baseline of shape \(1, 3, 9, 9\): expected"),
     ],
 )
 def test_bad_settings_say_what_was_expected(small, image, options, text):
@@ -131,7 +131,7 @@ def test_the_same_map_on_every_device(small, image, on):
 def test_the_command_reports_delta_and_takes_a_baseline(minicnn, refused, photo, tmp_path):
     explain, out = ("explain", "integrated-gradients", photo), tmp_path / "out"
     status, printed, _ = minicnn(*explain, "--baseline", "white", "--tolerance", "0.01", "--out", out)
-    assert status == 0 and "they add up to F(x) − F(x′) = " in printed
+    assert status == 0 and "the values add up to F(x) − F(x′) = " in printed
     record = json.loads((out / "run.json").read_text())
     assert abs(record["delta"]) <= 0.01 * abs(record["change"]) and record["used_nodes"] >= 50
     save_png(tmp_path / "half.png", to_picture(np.full((1, 28, 28), 0.5)))

@@ -170,9 +170,9 @@ def test_bad_input_to_activations_is_one_line_each(refused, photo, tmp_path):
 
 def test_the_pictures_have_the_same_bytes_each_time(minicnn, photo, tmp_path):
     for out in ("a", "b"):
-        assert minicnn("look", "activations", photo, "--out", tmp_path / out)[0] == 0
+        assert minicnn("look", "activations", photo, "--out", tmp_path / out / "maps")[0] == 0
         assert minicnn("look", "filters", "lenet5", "--layer", "conv2", "--out", tmp_path / out)[0] == 0
-    for name in ("activations.png", "filters.png"):
+    for name in ("maps/activations.png", "filters.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     weights = weights_file("lenet5")  # which came by name
     assert json.loads((tmp_path / "a" / "run.json").read_text())["inputs"] == {str(weights): sha256(weights)}

@@ -100,6 +100,26 @@ def test_neighbours_are_of_one_class_more_often_than_in_pixels(loss):
     assert before < 0.65 and after > 0.7, (before, after)
 
 
+def test_what_is_no_vectors_of_one_shape_is_refused(vectors):
+    a, b, _ = vectors
+    for wrong in (
+        (a[0], b[0], b[0]),
+        (a, b, b[:5]),
+        (a[:0], b[:0], b[:0]),
+        (a, b, [1.0, 2]),
+        (vectors, vectors, vectors),
+    ):
+        with pytest.raises(MinicnnError, match=r"expected \(N, D\)"):
+            triplet(*wrong)
+    with pytest.raises(MinicnnError, match=r"labels of \(3,\): expected \(20,\)"):
+        contrastive(a, b, np.ones(3, bool))
+    for wrong in (a[0], a[:1], a[:, :0], vectors):
+        with pytest.raises(MinicnnError, match=r"expected \(N, D\), N from 2 on"):
+            same_class(wrong, np.zeros(len(wrong)))
+    with pytest.raises(MinicnnError, match="finite"):
+        squared_distances(np.full((3, 2), np.inf))
+
+
 def test_the_same_seed_trains_the_same_embedding():
     digits = load("digits", "test")
     one, two, other = (train_embedding(digits, steps=3, seed=seed) for seed in (1, 1, 2))

@@ -8,6 +8,8 @@ import pytest
 from minicnn.data import Dataset
 from minicnn.errors import MinicnnError
 from minicnn.experiments.neighbours import draw, nearest_of, neighbours
+from minicnn.layers import Conv2d
+from minicnn.network import Network
 from minicnn.pictures import load_picture, save_png, to_picture
 
 
@@ -48,6 +50,23 @@ def test_more_neighbours_than_pictures_are_refused(small, image, dataset):
             neighbours(small, image, dataset, count)
     with pytest.raises(MinicnnError, match="did you mean 'relu1'"):
         neighbours(small, image, dataset, 2, layer="rel1")
+
+
+def test_what_is_not_one_picture_as_large_as_the_others_is_refused(image, small, dataset):
+    for wrong in (
+        image[0],
+        image[0, 0, 0],
+        np.concatenate([image, image]),
+        image[..., :9],
+        np.full_like(image, np.nan),
+    ):
+        with pytest.raises(MinicnnError):
+            neighbours(small, wrong, dataset, 2)
+    anywhere = Network({"conv1": Conv2d(3, 4, 3)}, input_shape=(3, 12, 12)).initialize(0)
+    with pytest.raises(MinicnnError, match=r"the picture is \(3, 12, 9\), those of noise \(3, 12, 12\)"):
+        neighbours(anywhere, image[..., :9], dataset, 2)
+    with pytest.raises(MinicnnError, match=r"distances \(2, 3\): expected \(N,\)"):
+        nearest_of(np.zeros((2, 3)), 1)
 
 
 def test_the_same_neighbours_on_every_device(small, image, dataset, on):

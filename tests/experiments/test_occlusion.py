@@ -102,9 +102,10 @@ def test_the_worst_place_is_where_the_network_looks(small, image):
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"window": 13}, "window 13: expected 1 to 12 pixels, the picture has 12×12"),
+        ({"window": 13}, "window 13: expected 1 to 12, a whole number"),
         ({"window": 0}, "window 0: expected 1 to 12"),
-        ({"stride": 0}, "stride 0: expected 1 pixel or more"),
+        ({"window": 2.5}, "window 2.5: expected 1 to 12, a whole number"),
+        ({"stride": 0}, "stride 0: expected 1 or more"),
         ({"fill": "gray"}, "fill 'gray'; did you mean 'grey'"),
         ({"target": "cats"}, "did you mean 'cat'"),
     ],
@@ -124,4 +125,4 @@ def test_the_command_says_the_drop_and_where(minicnn, photo, tmp_path):
 
 def test_a_window_larger_than_the_picture_is_one_line(refused, photo, tmp_path):
     command = ("explain", "occlusion", photo, "--out", tmp_path / "out", "--window")
-    assert "window 29: expected 1 to 28 pixels" in refused(*command, 29)
+    assert "window 29: expected 1 to 28" in refused(*command, 29)

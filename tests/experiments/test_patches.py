@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +16,15 @@ from minicnn.experiments.patches import (
     Scan,
     cut_out,
     draw,
-    guided_gradients,
     patches,
     patches_of,
     unit_numbers,
 )
-from minicnn.layers import backward_rule
 from minicnn.models import build
 from minicnn.pictures import load_picture, save_png, to_picture
 from minicnn.receptive import Field, receptive_field
+
+module = importlib.import_module("minicnn.experiments.patches")  # the package has the function by this name
 
 
 @pytest.fixture
@@ -127,21 +128,6 @@ def test_a_damaged_scan_is_refused(tmp_path):
             Scan.load(file)
 
 
-def test_guided_backpropagation_is_of_the_unit_at_its_place(small, dataset):
-    images = dataset.images[:3] / np.float32(255)
-    indices = [(0, 1, 2), (4, 3, 3), (2, 0, 0)]
-    found = guided_gradients(small, images, "conv2", indices)
-    for image, index, gradient in zip(images, indices, found, strict=True):
-        a = small.activations(image[None], ["conv2"], remember="input")["conv2"]
-        one = np.zeros_like(a)
-        one[(0, *index)] = 1
-        with backward_rule(small, "guided"):
-            np.testing.assert_allclose(gradient, small.input_gradient({"conv2": one})[0], atol=1e-6)
-        box = receptive_field(small, "conv2", index)
-        gradient[:, box.top : box.bottom, box.left : box.right] = 0
-        assert not gradient.any()
-
-
 def test_a_patch_at_the_border_keeps_its_place(small):
     pixels = np.arange(3 * 12 * 12, dtype=np.float32).reshape(3, 12, 12) + 1
     index = (0, 0, 11)  # conv1: 3×3, padding 1
@@ -161,6 +147,35 @@ def test_the_figure_has_two_rows_a_unit(small, dataset):
     best = patches(small, dataset, "relu2", top=3)["relu2"]
     one, two = (draw(small, dataset, "relu2", units, best) for units in ([0], [0, 3]))
     assert two.height > 1.7 * one.height and two.width == one.width
+
+
+def drawn(net, dataset, layer, units, best, monkeypatch):
+    """The rows of the figure: {label: captions}, and its title."""
+    told: dict[str, Any] = {}
+    monkeypatch.setattr(module, "labelled_grid", lambda rows, title, height: told.update(rows=rows, title=title))
+    draw(net, dataset, layer, units, best)
+    return {label: [caption for caption, _ in cells] for label, cells in told["rows"]}, told["title"]
+
+
+def test_a_patch_that_does_not_excite_a_unit_is_not_drawn(small, dataset, monkeypatch):
+    best = patches(small, dataset, "relu2", top=3)["relu2"]
+    best.value[0], best.value[1], best.value[2] = (3, 2, 1), (4, 0, 0), 0
+    rows, _ = drawn(small, dataset, "relu2", [0, 1], best, monkeypatch)
+    assert {label: len(cells) for label, cells in rows.items()} == {"unit 0": 3, "unit 1": 1, "guided": 1}
+    rows, _ = drawn(small, dataset, "relu2", [2], best, monkeypatch)
+    assert rows == {"unit 2": [""]}
+    best.value[3] = (-1, -2, -3)
+    monkeypatch.undo()
+    assert draw(small, dataset, "relu2", [2, 3], best).height > 200
+
+
+def test_a_figure_is_bounded_and_says_so(small, dataset, monkeypatch):
+    monkeypatch.setattr(module, "SHOWN", 4)
+    best = patches(small, dataset, "relu2", top=10**9)["relu2"]
+    assert best.value.shape[1] == len(dataset)
+    best.value[:] = 1
+    rows, title = drawn(small, dataset, "relu2", [0], best, monkeypatch)
+    assert len(rows["unit 0"]) == len(rows["guided"]) == 4 and title.endswith("13 pictures; the first 4 of each")
 
 
 def test_a_network_without_relus_has_gradients_in_place_of_guided_ones():
@@ -207,17 +222,20 @@ def test_the_command_draws_and_lists_the_patches_and_draws_others_later(minicnn,
     assert record["went_on_at"] == 7 and record["drawn"] == {"relu1": [4]}
 
 
-def test_a_scan_that_has_not_ended_is_not_written_over(minicnn, refused, folder, tmp_path):
+def test_a_scan_that_has_not_ended_is_not_written_over(minicnn, refused, folder, photo, tmp_path):
     out = tmp_path / "out"
     command = ("look", "patches", folder, "--layer", "conv2", "--units", "0", "--out", out)
     with pytest.MonkeyPatch.context() as stopped:
-        stopped.setattr(importlib.import_module("minicnn.experiments.patches"), "SAVE_EVERY", -1.0)
+        stopped.setattr(module, "SAVE_EVERY", -1.0)
         stopped.setattr("minicnn.experiments.collection.pictures_at_once", lambda *_: 2)
         stopped.setattr("minicnn.cli.progress.Progress.update", interrupt_at(4))
         status, _, complaint = minicnn(*command)
     assert status == 130 and "interrupted" in complaint
-    assert "holds a scan that has not ended" in refused(*command)
-    assert "cannot resume with top" in refused(*command, "--resume", "--top", "2")
+    left = {path.name: path.read_bytes() for path in out.iterdir()}
+    for other in (command, ("explain", "saliency", photo, "--out", out)):
+        assert "holds a run that can be resumed" in refused(*other)
+    assert "cannot resume with top = 2, the run has top = 9" in refused(*command, "--resume", "--top", "2")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == left
     assert minicnn(*command, "--resume")[0] == 0
     assert json.loads((out / "run.json").read_text())["went_on_at"] == 4
     assert minicnn(*command[:-1], tmp_path / "whole")[0] == 0
@@ -226,11 +244,38 @@ def test_a_scan_that_has_not_ended_is_not_written_over(minicnn, refused, folder,
 
 
 def interrupt_at(done):
-    def update(self, count, *_):
-        if count == done:
+    def update(self, count, text="", *_):
+        if text == f"{done} of 7 pictures":
             raise KeyboardInterrupt
 
     return update
+
+
+def test_what_people_wrote_is_compared_before_anything_is_loaded(minicnn, refused, folder, tmp_path, monkeypatch):
+    command = ("look", "patches", folder, "--layer", "conv2", "--units", "0", "--out", tmp_path / "out")
+    assert minicnn(*command)[0] == 0
+    save_png(folder / "new.png", to_picture(np.zeros((1, 28, 28))))
+    assert "the pictures are not those that the run began with" in refused(*command, "--resume")
+    monkeypatch.setattr(module, "load_network", None)
+    complaint = refused(*command, "--resume", "--model", "squeezenet1_0")
+    assert "cannot resume with model = 'squeezenet1_0', the run has model = 'lenet5'" in complaint
+
+
+def test_a_damaged_picture_is_named_and_left_out_and_no_number_shifts(minicnn, refused, folder, tmp_path):
+    (folder / "noise 3.png").write_bytes((folder / "noise 3.png").read_bytes()[:300])
+    command = ("look", "patches", folder, "--layer", "relu1", "--units", "0", "--out", tmp_path / "out")
+    for more in ((), ("--units", "1", "--resume")):
+        status, printed, _ = minicnn(*command, *more)
+        assert status == 0 and "6 units from 6 pictures" in printed
+        assert "left out 1 picture that cannot be read: " in printed and "noise 3.png: a damaged PNG" in printed
+    table = (tmp_path / "out/patches.csv").read_text()
+    assert "noise 3.png" not in table and "noise 4.png" in table
+    (folder / "noise 3.png").write_bytes((folder / "noise 4.png").read_bytes())  # mended
+    assert "the pictures are not those" in refused(*command, "--resume")
+    for path in folder.iterdir():
+        path.write_bytes(b"no picture")
+    assert "noise 0.png: not a picture" in refused(*command[:-1], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_bad_input_is_one_line_each(refused, folder, tmp_path):
@@ -240,6 +285,4 @@ def test_bad_input_is_one_line_each(refused, folder, tmp_path):
     assert "no data set of this name" in refused(*look, tmp_path / "none", "--layer", "conv1", *out)
     (tmp_path / "empty").mkdir()
     assert "no pictures in it" in refused(*look, tmp_path / "empty", "--layer", "conv1", *out)
-    (folder / "noise 3.png").write_bytes(b"no picture")
-    assert "noise 3.png" in refused(*look, folder, "--layer", "conv1", *out)
     assert not (tmp_path / "out").exists()

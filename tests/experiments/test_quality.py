@@ -214,5 +214,5 @@ def test_bad_settings_say_what_was_expected(small, image):
         deletion(small, image, np.zeros((6, 6)))
     with pytest.raises(MinicnnError, match="steps 0: expected 1 or more"):
         insertion(small, image, map, steps=0)
-    with pytest.raises(MinicnnError, match="window 13, count 200: expected 1 to 12"):
+    with pytest.raises(MinicnnError, match="window 13: expected 1 to 12"):
         infidelity(small, image, map, window=13)

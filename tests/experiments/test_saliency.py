@@ -119,8 +119,11 @@ def test_the_batches_of_smoothgrad_change_nothing(small, image):
     ("options", "text"),
     [
         ({"copies": 0}, "copies 0: expected 1 or more"),
+        ({"copies": 2.5}, "copies 2.5: expected 1 or more, a whole number"),
+        ({"seed": -1}, "seed -1: expected 0 or more"),
         ({"noise": -0.1}, "noise -0.1: expected 0 or more"),
         ({"noise": float("nan")}, "noise nan"),
+        ({"noise": float("inf")}, "noise inf"),
     ],
 )
 def test_bad_settings_of_smoothgrad_say_what_was_expected(small, image, options, text):

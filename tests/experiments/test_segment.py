@@ -11,7 +11,7 @@ from PIL import Image
 
 from minicnn.errors import MinicnnError
 from minicnn.experiments.attribution import Attribution, Target
-from minicnn.experiments.segment import Segmentation, box_of, cut_out, seen_part, segment
+from minicnn.experiments.segment import Segmentation, box_of, cut_out, framed_at, seen_part, segment
 from minicnn.layers import Flatten, Linear
 from minicnn.network import Network
 from minicnn.pictures import cut, load_picture, save_png, to_picture
@@ -147,6 +147,14 @@ def test_the_cut_out_is_clear_outside_of_the_mask():
     mask[1, 2] = False
     layered = cut_out(Image.new("RGB", (8, 6), (10, 20, 30)), mask, box_of(mask))
     assert layered.size == (3, 3) and layered.getpixel((1, 1)) == (10, 20, 30, 255) and not np.asarray(layered)[0, 0, 3]
+
+
+@pytest.mark.parametrize("paper", [0, 255])
+def test_a_frame_can_be_seen_on_every_colour(paper):
+    framed = framed_at(Image.new("RGB", (320, 240), (paper,) * 3), (60, 50, 200, 180), colours=((255, 255, 255),))
+    across = np.asarray(framed)[100, 50:80, 0]
+    assert across.min() == 0 and across.max() == 255
+    assert np.asarray(framed)[50, 100].tolist() == [255, 255, 255]  # the colour is at the box, the dark around it
 
 
 def test_the_command_writes_mask_cutout_and_box(minicnn, tmp_path):

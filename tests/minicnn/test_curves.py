@@ -31,6 +31,13 @@ def test_a_history_without_accuracy_has_one_panel_and_gaps_are_left_out():
     assert one.height == two.height and one.width == two.width / 2
 
 
+def test_fooled_pictures_have_a_line_of_their_own():
+    pytest.importorskip("matplotlib")
+    plain, more = training_curves(HISTORY), training_curves([{**h, "fooled_accuracy": 0.2} for h in HISTORY])
+    orange = tuple(bytes.fromhex("b4530a"))
+    assert not (np.asarray(plain) == orange).all(axis=2).any() and (np.asarray(more) == orange).all(axis=2).any()
+
+
 def test_an_empty_history_is_an_error():
     with pytest.raises(MinicnnError, match="expected a history with losses or accuracies"):
         training_curves([{"epoch": 1}])

@@ -185,6 +185,29 @@ def test_wrapping_loses_no_letter():
         assert all(letters.getlength(line) <= width for line in lines)
 
 
+def test_a_number_and_a_difference_stay_on_one_line():
+    letters = boxes.font(13)
+    text = "they add up to F(x) − F(0) but for Irish setter (10.5 %); red: the box"
+    for width in range(80, 400, 5):
+        lines = boxes.wrapped(text, letters, width)
+        assert " ".join(lines) == text and any("F(x) − F(0)" in line for line in lines)
+        assert not any(line.startswith("%") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "text", ["p(Irish setter) by the place of the patch", "the pixels in a row of the left half, and more"]
+)
+def test_no_word_is_left_alone_on_the_last_line(text):
+    letters = boxes.font(13)
+    plain = boxes.wrapped(text, letters, 220)
+    assert len(plain) == 2 and " " not in plain[-1]  # or the test would show nothing
+    lines = boxes.evenly_wrapped(text, letters, 220)
+    assert len(lines) == 2 and " ".join(lines) == text
+    assert letters.getlength(lines[1]) > letters.getlength(lines[0]) / 2
+    for one_line in ("", "text", "supercalifragilisticexpialidocious"):
+        assert boxes.evenly_wrapped(one_line, letters, 250) == [one_line]
+
+
 def test_text_is_light_on_dark():
     box = np.asarray(boxes.text_box("label", 80, background=(20, 20, 20)))
     assert box.max() > 200

@@ -47,6 +47,13 @@ def test_overrides_replace_single_settings():
     assert recipe.optimizer["momentum"] == load_recipe("lenet5-mnist", RECIPES).optimizer["momentum"]
 
 
+def test_a_recipe_without_adversarial_training_is_recorded_as_before_there_was_any():
+    recipe = load_recipe("lenet5-mnist", RECIPES)
+    assert "adversarial" not in recipe.settings()
+    fooled = load_recipe("lenet5-mnist", RECIPES, {"adversarial.epsilon": 0.1})
+    assert fooled.settings() == recipe.settings() | {"adversarial": {"epsilon": 0.1}}
+
+
 @pytest.mark.parametrize(
     ("text", "setting"),
     [

@@ -105,7 +105,7 @@ def test_an_unwritable_folder_is_one_clear_error(tmp_path, monkeypatch):
 def test_a_folder_that_holds_a_run_is_refused(tmp_path):
     start(tmp_path)
     before = (tmp_path / "run.json").read_bytes()
-    with pytest.raises(MinicnnError, match=r"already holds a run \(run\.json\)"):
+    with pytest.raises(MinicnnError, match=r"already holds a run \(minicnn demo\): choose another folder"):
         start(tmp_path)
     assert (tmp_path / "run.json").read_bytes() == before
 
@@ -115,15 +115,51 @@ def test_a_folder_with_other_files_is_no_run(tmp_path):
     assert not start(tmp_path).resumed
 
 
-def test_a_picture_command_replaces_its_own_run_but_never_a_training_run(tmp_path):
+def test_a_run_is_overwritten_but_never_one_that_can_be_resumed(tmp_path):
     with start(tmp_path) as run:
         run.finish(score=1)
-    start(tmp_path, exist="overwrite", seed=8)
+    with pytest.raises(KeyboardInterrupt), start(tmp_path, exist="overwrite", seed=8, resumable=True) as run:
+        leave(run, "work.bin")
+        raise KeyboardInterrupt
     assert strict(tmp_path)["seed"] == 8 and "score" not in strict(tmp_path)
-    (tmp_path / "checkpoint.safetensors").touch()
+    before = contents(tmp_path)
     for exist in ("overwrite", "error"):
-        with pytest.raises(MinicnnError, match=r"holds a training run \(checkpoint\.safetensors\)"):
+        with pytest.raises(MinicnnError, match=r"run that can be resumed \(minicnn demo\): resume it, or choose"):
             start(tmp_path, exist=exist)
+    assert contents(tmp_path) == before
+    with start(tmp_path, exist="resume", seed=8, resumable=True):
+        pass
+    with pytest.raises(MinicnnError, match="run that can be resumed"):
+        Run(tmp_path, command=["minicnn", "other"], settings={}, seed=8, exist="overwrite")
+    start(tmp_path, exist="overwrite", seed=9, resumable=True)  # the same command, which is finished
+
+
+def leave(run, name, content=b"made"):
+    run.path(name).write_bytes(content)
+    run.record(name)
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_files_of_an_overwritten_run_stay_and_are_no_longer_its_files(tmp_path):
+    with start(tmp_path) as run:
+        leave(run, "old.png")
+    with start(tmp_path, exist="overwrite") as run:
+        leave(run, "new.png")
+    assert contents(tmp_path).keys() == {"run.json", "old.png", "new.png"}
+    assert set(strict(tmp_path)["files"]) == {"new.png"}
+
+
+def test_a_resumed_run_knows_what_it_began_with(tmp_path):
+    with start(tmp_path, resumable=True) as run:
+        run.identify(pictures="a1", weights="b2")
+    with start(tmp_path, exist="resume", resumable=True) as run:
+        run.identify(pictures="a1")
+        with pytest.raises(MinicnnError, match="cannot resume: the weights are not those that the run began with"):
+            run.identify(weights="b3")
+    assert strict(tmp_path)["fingerprints"] == {"pictures": "a1", "weights": "b2"}
 
 
 def test_a_resumed_run_keeps_its_start_and_adds_up_its_time(tmp_path, monkeypatch):
@@ -174,7 +210,10 @@ def test_an_unknown_choice_is_an_error(tmp_path):
         start(tmp_path, exist="overwite")
 
 
-@pytest.mark.parametrize(("text", "why"), [("{", "damaged"), ("[]", "expected an object"), (None, "holds no run")])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("{", "damaged"), ("[]", "expected an object"), ('{"files": []}', "files: expected an"), (None, "holds no run")],
+)
 def test_a_damaged_record_is_one_clear_error(tmp_path, text, why):
     if text is not None:
         (tmp_path / "run.json").write_text(text)
@@ -243,10 +282,10 @@ def test_a_run_that_fails_before_it_made_anything_leaves_no_trace(tmp_path):
 def test_a_run_that_fails_before_it_made_anything_keeps_the_record_of_the_one_before(tmp_path):
     with start(tmp_path, settings={"steps": 300}) as run:
         run.save("a.png", np.zeros((1, 4, 4), np.float32))
-    before = (tmp_path / "run.json").read_bytes()
+    before = contents(tmp_path)
     with pytest.raises(MinicnnError, match="steps 0"), start(tmp_path, settings={"steps": 0}, exist="overwrite"):
         raise MinicnnError("steps 0: expected 1 or more")
-    assert (tmp_path / "run.json").read_bytes() == before
+    assert contents(tmp_path) == before
     with pytest.raises(MinicnnError, match="too late"), start(tmp_path, exist="overwrite") as run:
         run.save("a.png", np.ones((1, 4, 4), np.float32))
         raise MinicnnError("too late")

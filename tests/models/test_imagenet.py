@@ -2,7 +2,10 @@
 
 import re
 
+import pytest
+
 from minicnn import models
+from minicnn.errors import MinicnnError
 from minicnn.models.imagenet import CLASSES, NAMES, WNIDS
 
 
@@ -35,6 +38,16 @@ def test_the_list_is_the_one_that_the_shared_pictures_come_with(shared_data):
 def test_a_class_of_imagenet_is_found_by_its_name_however_it_is_written():
     net = models.architecture("squeezenet1_0")
     assert net.class_index("golden_retriever") == net.class_index("Golden Retriever") == net.class_index("207") == 207
+
+
+def test_a_class_of_imagenet_is_found_by_its_wordnet_id():
+    net = models.architecture("squeezenet1_0")
+    assert [net.class_index(wnid) for wnid in WNIDS] == list(range(1000))
+    with pytest.raises(MinicnnError, match="no class 'n02123046'"):
+        net.class_index("n02123046")
+    net.class_names = ("cat", "dog")  # as after training on other pictures
+    with pytest.raises(MinicnnError, match="no class 'n02123045'; there is: cat, dog"):
+        net.class_index("n02123045")
 
 
 def test_networks_of_1000_classes_know_their_names_and_how_they_are_tested():

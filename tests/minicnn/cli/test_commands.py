@@ -106,7 +106,7 @@ def test_a_run_leaves_weights_curves_log_and_its_accuracy(minicnn, tmp_path):
     assert status == 0
     assert json.loads((tmp_path / "run.json").read_text())["top1"] == record["test_accuracy"]
     # A second run in the folder is refused, and so is going on with other settings:
-    refused(train(minicnn, tmp_path / "run"), "holds a training run")
+    refused(train(minicnn, tmp_path / "run"), "already holds a run that can be resumed")
     refused(train(minicnn, tmp_path / "run", "--resume", "--seed", 1), "cannot resume with seed")
     # Going on with a finished run changes nothing:
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir() if p.suffix in (".png", ".safetensors")}

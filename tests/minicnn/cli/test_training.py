@@ -73,6 +73,10 @@ WRONG = [
     ("augment=[{name=['flip']}]", "augmentation ['flip'] is unknown"),
     ("options.num_classes=10", "options.num_classes: the number of classes is the data set's"),
     ("options=3", "options = 3: expected a mapping"),
+    ("adversarial=3", "adversarial = 3: expected a mapping"),
+    ("adversarial.method=fgms", "adversarial: method 'fgms'; did you mean 'fgsm'"),
+    ("adversarial.epsilon=8", "epsilon 8: expected more than 0 to 1"),
+    ("adversarial.data=mnist", "adversarial: no setting 'data' of fgsm"),
     ("options.dropout=0.5", "model lenet5: no option 'dropout'"),
     ("model=3", "model = 3: expected a str"),
     ("seed=-1", "seed = -1: expected a whole number of 0 or more"),
@@ -185,6 +189,28 @@ def test_progress_of_loading_is_handed_to_the_data(
     assert minicnn("train", "lenet5-mnist", "--data", "digits", "--epochs", 1, "--out", tmp_path / "run")[0] == 0
     assert minicnn("evaluate", "lenet5", "--data", "digits")[0] == 0
     assert heard == [("digits", "train"), ("digits", "test"), ("digits", "test")]
+
+
+def test_adversarial_training_measures_what_it_is_for(
+    minicnn: Callable[..., Outcome], tmp_path: Path, three: Path
+) -> None:
+    out = tmp_path / "run"
+
+    def train(*more: Any) -> Outcome:
+        how = ("--data", three, "--epochs", 2, "--set", "batch_size=8", "--set", "adversarial.epsilon=20/255")
+        return minicnn("train", "lenet5-mnist", *how, "--out", out, *more)
+
+    status, printed, complaint = train("--adversarial")
+    assert status == 0, complaint
+    assert "adversarial training: 50 % of the pictures fooled by fgsm, epsilon 0.07843" in printed
+    record = json.loads((out / "run.json").read_text())
+    assert record["settings"]["adversarial"] == {"epsilon": "20/255"}
+    assert f"fooled {100 * record['fooled_accuracy']:.2f} %" in (out / "log.txt").read_text().splitlines()[-1]
+    assert f"fooled {100 * record['fooled_accuracy']:.2f} %" in printed.splitlines()[-1]
+    refused(train("--resume", "--set", "adversarial.epsilon=0.1"), "cannot resume with adversarial = {'epsilon': 0.1}")
+    weights = (out / "lenet5.safetensors").read_bytes()
+    assert train("--resume")[0] == 0
+    assert (out / "lenet5.safetensors").read_bytes() == weights
 
 
 def test_a_recipe_of_two_models_makes_two_runs_and_one_figure_and_goes_on_where_it_was(

@@ -223,6 +223,19 @@ def test_a_picture_that_is_none_is_named(tmp_path):
         list(Batches(lazy, 2).epoch(0))
 
 
+def test_the_pictures_that_cannot_be_read_are_known_by_number(tmp_path):
+    for k in range(5):
+        save(tmp_path / "a" / f"{k}.png", "red")
+    (tmp_path / "a" / "1.png").write_bytes((tmp_path / "a" / "1.png").read_bytes()[:50])
+    save(tmp_path / "a" / "3.png", size=(60_000, 1))
+    images = data.load(tmp_path, "test", shape=(3, 224, 224)).images
+    seen = []
+    found = images.unreadable(lambda what, done, total: seen.append((done, total)))
+    assert list(found) == [1, 3] and "1.png: a damaged" in found[1] and "3.png: 60000x1 is too narrow" in found[3]
+    assert seen[-1] == (5, 5)
+    assert images.subset(np.array([0, 2, 4])).unreadable() == {}
+
+
 def test_a_decompression_bomb_is_named_and_not_decoded(tmp_path, monkeypatch):
     save(tmp_path / "a" / "1.png", size=(20, 20))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
