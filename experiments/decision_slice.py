@@ -119,9 +119,10 @@ def colours_of(classes: np.ndarray) -> dict[int, Colour]:
 
 def mark(plane: Image.Image, place: tuple[float, float], text: str) -> None:
     """A dot with a name beneath, both with a white border."""
-    pen, (x, y), border = ImageDraw.Draw(plane), place, {"stroke_width": 2, "stroke_fill": WHITE}
+    pen, (x, y) = ImageDraw.Draw(plane), place
     pen.ellipse((x - 7, y - 7, x + 7, y + 7), fill=INK, outline=WHITE, width=2)
-    pen.text((x, y + 10), text, font=font(TEXT_SIZE, text), fill=INK, anchor="ma", **border)
+    letters = font(TEXT_SIZE, text)
+    pen.text((x, y + 10), text, font=letters, fill=INK, anchor="ma", stroke_width=2, stroke_fill=WHITE)
 
 
 def legend(net: Network, found: Slice, width: int = 200) -> Image.Image:

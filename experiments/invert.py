@@ -118,7 +118,7 @@ def invert(
     return optimize(
         net,
         inversion(net, image, layer, prior),
-        Fourier(get_array_module(image).full_like(image, 0.5), sd=INIT[init], seed=seed),
+        Fourier(get_array_module(image).zeros_like(image) + 0.5, sd=INIT[init], seed=seed),
         optimizer=Adam(0.05, schedule=cosine()),
         steps=steps,
         callbacks=callbacks,
