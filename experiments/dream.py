@@ -216,7 +216,7 @@ def wishes(
         with evaluating(net):
             seen = net.activations(guide, layers)
         return [Guide(layer, seen[layer]) for layer in layers]
-    pairs = list(product(layers, channels or [None]))
+    pairs = list(product(layers, channels or [None]))  # type: ignore[list-item]
     if place is not None:
         return [Neuron(layer, channel, place) for layer, channel in pairs]
     return [Amplify(layer, channel) for layer, channel in pairs]
@@ -311,7 +311,7 @@ def command(
         wanted = [together(net, x, wanted)]
     files = [photo, *([] if guide is None else [guide]), weights_used(model, weights)]
     shown = {"layers": layers, "channels": channel, "position": place, "guide": guide, "alternate": alternate}
-    shown |= {"image_size": image_size, "zoom": frames, **settings._asdict()}
+    shown |= {"image_size": image_size, "zoom": frames, **settings._asdict()}  # type: ignore[dict-item]
     with open_run(out, seed=seed, inputs=files, model=model, device=device, **shown) as run:
         made: list[Array] = []
         total, done = frames * passes * octaves * steps, count(1)

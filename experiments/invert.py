@@ -174,14 +174,14 @@ def mean_distances(net: Network, layers: Sequence[str], pictures: Iterable[Array
     for one in pictures:
         with evaluating(net):
             now = net.activations(one, layers)
-        for layer in layers if last else ():
-            distances[layer].append(norm(now[layer] - last[layer]))
+        for layer in layers if last else ():  # type: ignore[var-annotated]
+            distances[layer].append(norm(now[layer] - last[layer]))  # type: ignore[index]
         first, last = first or now, now
     if not distances[layers[0]]:
         raise MinicnnError("the distance between pictures: expected two or more")
     for layer, found in distances.items():
         if len(found) > 1:
-            found.append(norm(first[layer] - last[layer]))
+            found.append(norm(first[layer] - last[layer]))  # type: ignore[index]
     return {layer: float(np.mean(found)) for layer, found in distances.items()}
 
 

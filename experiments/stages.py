@@ -27,7 +27,7 @@ def stages(net: Network) -> list[str]:
     found: dict[tuple[int, ...], str] = {}
     shape, learned, end = net.input_shape, False, net.feature_layer.split(".")[0]
     for path, layer in chain(net):
-        shape = layer.output_shape(shape)
+        shape = layer.output_shape(shape)  # type: ignore[assignment]
         learned = learned or bool(layer.parameters())
         if len(shape) == 3 and max(shape[1:]) > 1 and learned and not isinstance(layer, PASSING):
             found[shape[1:]] = path

@@ -212,10 +212,10 @@ def command(
     objective = wanted + diverse * diversity(net, wanted) if diverse else wanted
     names = list(RECIPES) if compare else ["plain" if no_regularizer else recipe or default_recipe(net)]
     options = {"starts": starts, "image_size": image_size, "l2": l2, "seed": seed}
-    plans = {name: choices(net, objective, name, steps=steps, **options) for name in names}
+    plans = {name: choices(net, objective, name, steps=steps, **options) for name in names}  # type: ignore[arg-type]
     taken = {name: plan.steps for name, plan in plans.items()}
     shown = {"target": target, "layer": layer, "unit": unit, "channel": channel, "direction": direction}
-    shown |= {"steps": taken, "starts": starts, "diversity": diverse, "l2": l2, "image_size": image_size}
+    shown |= {"steps": taken, "starts": starts, "diversity": diverse, "l2": l2, "image_size": image_size}  # type: ignore[dict-item]
     title = f"{called} of {net.name}" + ("" if compare else f", recipe {names[0]}")
     files = [weights_used(model, weights)]
     with open_run(out, seed=seed, inputs=files, model=model, device=device, **shown) as run:

@@ -98,7 +98,7 @@ MASKED = {"mask": pattern(4, 5) ** 2, "centred": True, "per": "elements"}
 
 @register(
     *(
-        Example(lambda options=options: {"layer": "conv1", "target": pattern(3, 3), **options}, {"conv1": (2, 3, 4, 5)})
+        Example(lambda options=options: {"layer": "conv1", "target": pattern(3, 3), **options}, {"conv1": (2, 3, 4, 5)})  # type: ignore[misc]
         for options in (
             {},
             {"per": "none"},

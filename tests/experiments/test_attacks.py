@@ -99,7 +99,7 @@ def torch_deepfool(torch: Any, net: Network, image: np.ndarray, steps: int = 50,
             w, gap = g - own, abs(f[k] - f[first]).item()
             if best is None or gap / w.norm() < best[0]:
                 best = gap / w.norm(), w
-        total = total + (best[0] + 1e-4) * best[1] / best[1].norm()
+        total = total + (best[0] + 1e-4) * best[1] / best[1].norm()  # type: ignore[index]
         x = (x0 + (1 + overshoot) * total).clamp(0, 1).detach()
     return x.detach().numpy()
 
@@ -242,14 +242,14 @@ def test_deepfool_leaves_alone_what_it_has_fooled_and_stops_when_told(small):
     one_by_one = np.concatenate([deepfool(small, image[None]) for image in x])
     np.testing.assert_allclose(deepfool(small, x), one_by_one, atol=1e-6)
     counts = []
-    deepfool(small, x, callbacks=[lambda now: counts.append(now.step) or True])
+    deepfool(small, x, callbacks=[lambda now: counts.append(now.step) or True])  # type: ignore[func-returns-value]
     assert counts == [1]
 
 
 def test_a_class_without_a_gradient_is_no_way_out():
     net = Network({"flatten": Flatten(), "fc": Linear(4, 3)}, input_shape=(1, 2, 2)).initialize(0).eval()
-    net.layer("fc").weight.value[...] = [[1, 1, 1, 1], [1, 1, 1, 1], [-1, -1, -1, -1]]
-    net.layer("fc").bias.value[...] = [0, -1e-3, 1]  # the second is the nearest by far, were there a way
+    net.layer("fc").weight.value[...] = [[1, 1, 1, 1], [1, 1, 1, 1], [-1, -1, -1, -1]]  # type: ignore[attr-defined]
+    net.layer("fc").bias.value[...] = [0, -1e-3, 1]  # the second is the nearest by far, were there a way  # type: ignore[attr-defined]
     x = np.full((1, 1, 2, 2), 0.3, np.float32)
     assert net.scores(deepfool(net, x)).argmax() == 2
 

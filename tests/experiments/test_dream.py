@@ -247,7 +247,7 @@ def test_a_zoom_becomes_a_film(minicnn: Any, file: Any, tmp_path: Any) -> None:
     status, said, _ = minicnn("make", "dream", file, *SHORT, "--zoom", 3, "-o", tmp_path / "gif")
     assert status == 0 and "zoom.gif" in said
     with Image.open(tmp_path / "gif/zoom.gif") as film:
-        assert film.n_frames == 3 and film.size == (48, 40)
+        assert film.n_frames == 3 and film.size == (48, 40)  # type: ignore[attr-defined]
     cv2 = pytest.importorskip("cv2")
     words = ("--zoom", 3, "--mp4", "--image-size", 37)  # 31×37: odd sides
     assert minicnn("make", "dream", file, *SHORT, *words, "-o", tmp_path / "mp4")[0] == 0

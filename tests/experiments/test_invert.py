@@ -142,7 +142,7 @@ def test_a_silent_layer_and_bad_settings_are_refused(small: Network, image: np.n
         invert(small, image, "conv2", steps=0)
     with pytest.raises(MinicnnError, match="no layer 'conv3'; did you mean 'conv2'"):
         invert(small, image, "conv3")
-    small.layer("conv2").bias.value[...] = -100
+    small.layer("conv2").bias.value[...] = -100  # type: ignore[attr-defined]
     with pytest.raises(MinicnnError, match="relu2 of small is 0 everywhere for this picture"):
         invert(small, image, "relu2")
 

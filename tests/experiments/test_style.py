@@ -27,7 +27,7 @@ from ..twins import twin
 module = sys.modules["minicnn.experiments.style"]
 
 CONTENT, STYLES = "relu2", ("relu1", "relu2")
-LAYERS = {"content_layers": CONTENT, "style_layers": ",".join(STYLES), "scales": 1}
+LAYERS: dict[str, Any] = {"content_layers": CONTENT, "style_layers": ",".join(STYLES), "scales": 1}
 
 
 def pictures(*shapes: tuple[int, int], dtype: Any = np.float32) -> list[np.ndarray]:
@@ -137,7 +137,7 @@ def test_the_first_ten_steps_are_those_of_torchs_lbfgs(double, monkeypatch):
     np.testing.assert_allclose(found, x.detach().numpy(), atol=1e-6)
 
 
-class Anything(module.ValidPixels):
+class Anything(module.ValidPixels):  # type: ignore[name-defined]
     """Pixels may have any value."""
 
     def due(self, step: int, steps: int) -> bool:
@@ -216,7 +216,7 @@ def test_several_styles_are_the_one_of_their_mixed_gram_matrices(small):
     content, first, second = pictures((12, 12), (12, 14), (16, 12))
     both = style_objective(small, content, [first, second], Settings(**LAYERS, style_blend=(3, 1)))
     alone = [style_objective(small, content, [style], Settings(**LAYERS)) for style in (first, second)]
-    targets = [[term.target for _, term in objective.terms() if hasattr(term, "per")] for objective in (both, *alone)]
+    targets = [[term.target for _, term in objective.terms() if hasattr(term, "per")] for objective in (both, *alone)]  # type: ignore[attr-defined]
     for mixed, a, b in zip(*targets, strict=True):
         np.testing.assert_allclose(mixed, 0.75 * a + 0.25 * b, rtol=1e-5)
     whole = style_objective(small, content, [first, second], Settings(**LAYERS, style_blend=(1, 0)))

@@ -162,7 +162,7 @@ def test_the_border_stays_where_the_network_takes_larger_pictures(small):
     fixed, free = (choices(small, target, "modern").transforms for target in ("dog", Unit("conv2", 3)))
     assert isinstance(fixed[-1], Crop) and not isinstance(free[-1], Crop)
     assert isinstance(fixed[0], Pad) and fixed[0].pixels == 2  # of 12 pixels; 12 of 128 and more
-    assert choices(small, Unit("conv2", 3), "modern", image_size=200).transforms[0].pixels == 12
+    assert choices(small, Unit("conv2", 3), "modern", image_size=200).transforms[0].pixels == 12  # type: ignore[attr-defined]
 
 
 def test_the_same_recipe_serves_units_and_sums(small):

@@ -66,7 +66,7 @@ def test_a_valley_is_followed_to_its_end() -> None:
 def test_within_bounds_the_minimum_is_scipys(bounds: tuple[float, float]) -> None:
     value, state = np.clip(start(), *bounds), None
     theirs = minimize(
-        lambda x: [-part for part in (lambda f, g: (f, g.reshape(-1)))(*climb(x.reshape(1, 1, 1, -1)))],
+        lambda x: [-part for part in (lambda f, g: (f, g.reshape(-1)))(*climb(x.reshape(1, 1, 1, -1)))],  # type: ignore[attr-defined, operator]
         value.reshape(-1),
         jac=True,
         method="L-BFGS-B",
@@ -107,7 +107,7 @@ def test_the_memory_is_bounded() -> None:
     value, state = start(), None
     for _ in range(9):
         value, state = LBFGS(memory=3).step(value, climb, state, CLOCK)
-    assert len(state) == 3
+    assert len(state) == 3  # type: ignore[arg-type]
 
 
 def test_a_search_that_finds_nothing_ends() -> None:

@@ -210,7 +210,7 @@ def test_a_setting_out_of_range_is_refused(make: Callable[[], Any], message: str
         lambda: Transform().apply(None),
         lambda: Transform().adjoint(None, ()),
         lambda: Projection().project(None, None),
-        lambda: Optimizer().step(None, None, None, CLOCK),
+        lambda: Optimizer().step(None, None, None, CLOCK),  # type: ignore[arg-type]
         lambda: Parametrization().image(),
         lambda: Parametrization().pullback(None),
     ],
