@@ -249,7 +249,8 @@ def test_deepfool_leaves_alone_what_it_has_fooled_and_stops_when_told(small):
 def test_a_class_without_a_gradient_is_no_way_out():
     net = Network({"flatten": Flatten(), "fc": Linear(4, 3)}, input_shape=(1, 2, 2)).initialize(0).eval()
     net.layer("fc").weight.value[...] = [[1, 1, 1, 1], [1, 1, 1, 1], [-1, -1, -1, -1]]  # type: ignore[attr-defined]
-    net.layer("fc").bias.value[...] = [0, -1e-3, 1]  # the second is the nearest by far, were there a way  # type: ignore[attr-defined]
+    bias = net.layer("fc").bias  # type: ignore[attr-defined]
+    bias.value[...] = [0, -1e-3, 1]  # the second is the nearest by far, were there a way
     x = np.full((1, 1, 2, 2), 0.3, np.float32)
     assert net.scores(deepfool(net, x)).argmax() == 2
 
